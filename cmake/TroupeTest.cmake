@@ -1,0 +1,24 @@
+# troupe_test(name SOURCES ... LINKS ...): a Catch2 program, one ctest entry per test case.
+find_package(Catch2 2.13 REQUIRED)
+include(Catch)
+add_library(catch_main STATIC ${CMAKE_SOURCE_DIR}/tests/catch_main.cpp)
+target_link_libraries(catch_main PUBLIC Catch2::Catch2)
+
+set(TROUPE_GOLDEN_DIR ${CMAKE_SOURCE_DIR}/tests/golden)
+
+function(troupe_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINKS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE catch_main ${arg_LINKS})
+  target_compile_definitions(${name} PRIVATE TROUPE_GOLDEN_DIR="${TROUPE_GOLDEN_DIR}"
+                             TROUPE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  troupe_warnings(${name})
+  # Tests are built without optimisation: they compile twice as fast and run for moments.
+  if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
+  catch_discover_tests(${name} TEST_PREFIX "${name}: " PROPERTIES TIMEOUT ${arg_TIMEOUT})
+endfunction()

@@ -1,0 +1,100 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "troupe/config/error.hpp"
+#include "troupe/models/activation.hpp"
+#include "troupe/models/step.hpp"
+
+/// The face that models/ shows to actors/: what a model is, what memory it takes, and the stages
+/// (contiguous layers on one device) that shard actors own. No torch in this header.
+namespace troupe::models {
+
+/// Tokens per KV block unless an option says otherwise.
+inline constexpr uint32_t default_kv_block_tokens = 16;
+
+/// What the rest of the program needs to know of a model folder.
+struct model_info {
+  std::string architecture; ///< E.g. "LlamaForCausalLM".
+  std::string folder;
+  uint32_t layers = 0;
+  uint32_t hidden = 0;
+  uint32_t vocabulary = 0;      ///< Width of the logits.
+  uint32_t context = 0;         ///< Longest sequence, prompt and answer.
+  uint64_t parameters = 0;
+  uint64_t weight_bytes = 0;    ///< As loaded, in the compute dtype, all shards.
+  uint64_t kv_bytes_per_token = 0; ///< All layers of all shards.
+  std::vector<int32_t> eos_tokens; ///< generation_config.json overrides config.json.
+  int32_t bos_token = -1;
+  dtype compute = dtype::fp32;
+  /// Set for dynamic rope scaling: the base is fixed at admission from the longest length a request
+  /// can reach. Null otherwise.
+  std::function<double(uint32_t max_length)> rope_base_for;
+};
+
+/// How a model is to be loaded.
+struct load_options {
+  std::string folder;           ///< Ignored by the dummy model.
+  bool dummy = false;           ///< A model without weights: real everything, free arithmetic.
+  std::string dtype = "";       ///< fp32 | bf16 | fp16 | auto | "" (fp32 on CPU).
+  uint32_t shards = 1;          ///< Stages over the layers (tensor_parallel_degree).
+  uint32_t cpu_threads = 0;     ///< Over all stages; 0 = all cores.
+  uint32_t max_model_len = 0;   ///< 0 = the model's own.
+  uint32_t kv_block_tokens = default_kv_block_tokens;
+  uint64_t kv_cache_bytes = 0;  ///< 0 = min(25 % of free RAM, max_sequences x context).
+  uint32_t max_sequences = 32;  ///< max_rolling_batch_size.
+  uint32_t max_step_tokens = 512; ///< Scratch is sized for this many tokens in one step.
+  uint64_t random_seed = 0;
+};
+
+/// How far loading is. Called from the loading thread; must not block.
+using load_progress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
+
+/// One stage's answer to a step: an activation for the next stage, or, from the last one, the result.
+struct stage_output {
+  activation passed;
+  step_result result;
+};
+
+/// Contiguous layers on one device with their share of the KV pages. Used by one thread only (the
+/// shard actor's), steps in the order of their ids.
+class stage {
+public:
+  virtual ~stage() = default;
+
+  /// Runs its layers over `s`. The first stage gets an empty activation.
+  /// Errors: ec::step_fault (exception, the step's KV positions are distrusted; the stage stays
+  /// usable), ec::out_of_memory, ec::device_lost (the stage is unusable).
+  /// A fault of one row only is reported in that row's result.
+  virtual caf::expected<stage_output> forward(const step& s, const activation& input) = 0;
+
+  /// The step was voided elsewhere: applies its bookkeeping (starts, blocks, dropped) without computing.
+  virtual void skip(const step& s) = 0;
+
+  /// Bytes held for weights and for KV pages (allocated, touched or not).
+  virtual uint64_t weight_bytes() const = 0;
+  virtual uint64_t kv_bytes() const = 0;
+};
+
+/// Makes one stage; runs on the thread that will use it.
+using stage_factory = std::function<caf::expected<std::unique_ptr<stage>>(const load_progress&)>;
+
+/// A model ready to be taken up by shard actors: everything is checked and planned, nothing loaded.
+struct model_plan {
+  model_info info;
+  uint32_t kv_block_tokens = default_kv_block_tokens;
+  uint32_t kv_blocks = 0;     ///< On every stage.
+  uint64_t kv_block_bytes = 0; ///< Of one block, over all stages.
+  std::vector<stage_factory> stages; ///< In the order of their layers.
+};
+
+/// Reads config.json, checks every tensor's name, type and bounds, plans shards and memory.
+/// Errors: ec::bad_model, ec::unsupported_model, ec::bad_option, ec::out_of_memory.
+caf::expected<model_plan> plan_model(const load_options& options);
+
+} // namespace troupe::models
