@@ -1,0 +1,239 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "troupe/actors/generation.hpp"
+#include "troupe/models/activation.hpp"
+#include "troupe/models/step.hpp"
+
+/// Every actor's typed interface. A request's way: engine -> model -> request -> tokenizer, then
+/// request -> scheduler -> shards -> scheduler -> request -> sink. `inspect` overloads are in
+/// actors/inspect.hpp, included at the end.
+namespace troupe {
+
+/// A sequence as its request hands it to the scheduler.
+struct new_sequence {
+  std::vector<int32_t> prompt;
+  uint32_t max_new_tokens = 1;     ///< >= 1; prompt + this never exceeds the context.
+  sampling_params sampling;
+  std::vector<int32_t> stop_tokens; ///< Ends the sequence after one of these (eos ones too unless ignored).
+  row_wants wants;                  ///< What each sampled token is to carry; prompt_logprobs included.
+  int32_t priority = 3;
+  std::string cache_salt;           ///< Separates prefix-cache entries that must not be shared.
+  double rope_base = 0;
+  uint32_t slot_timeout_ms = 0;     ///< 0 = waits as long as it takes.
+};
+
+/// Tokens of one sequence, in order. More than one only when they became known together.
+struct token_batch {
+  sequence_id sequence{};
+  std::vector<row_result> tokens;  ///< Each with a drawn token; the first may carry prompt log-probabilities.
+  uint32_t cached_tokens = 0;      ///< Set with the first: prompt tokens taken from the prefix cache.
+};
+
+/// Why a sequence ended by itself.
+enum class sequence_end : uint8_t { length, stop_token };
+
+/// Numbers the engine's status routes and the tests read.
+struct scheduler_load {
+  uint32_t waiting = 0;
+  uint32_t running = 0;
+  uint32_t parked = 0;
+  uint32_t steps_in_flight = 0;
+  uint32_t blocks_total = 0;
+  uint32_t blocks_used = 0;   ///< Referenced by a live sequence.
+  uint32_t blocks_cached = 0; ///< Unreferenced, kept for the prefix cache.
+  uint32_t blocks_shared = 0; ///< Referenced by more than one sequence.
+};
+
+/// A text or chat for the tokenizer pool. Answered with the ids.
+struct encode_job {
+  prompt input;
+  uint32_t truncate = 0;
+  uint32_t context = 0; ///< Text that cannot fit is refused before it is encoded (ec::prompt_too_long).
+};
+
+struct encoded_prompt {
+  std::vector<int32_t> tokens;
+  std::string text; ///< What was encoded (the rendered chat); empty for token prompts.
+};
+
+} // namespace troupe
+
+// An atom's text has at most ten characters.
+CAF_ADD_ATOM(troupe, troupe, tick_atom, "tick")
+CAF_ADD_ATOM(troupe, troupe, submit_atom, "submit")
+CAF_ADD_ATOM(troupe, troupe, finish_atom, "finish")
+CAF_ADD_ATOM(troupe, troupe, park_atom, "park")
+CAF_ADD_ATOM(troupe, troupe, resume_atom, "resume")
+CAF_ADD_ATOM(troupe, troupe, cancel_atom, "cancel")
+CAF_ADD_ATOM(troupe, troupe, credit_atom, "credit")
+CAF_ADD_ATOM(troupe, troupe, done_atom, "done")
+CAF_ADD_ATOM(troupe, troupe, void_atom, "void")
+CAF_ADD_ATOM(troupe, troupe, fault_atom, "fault")
+CAF_ADD_ATOM(troupe, troupe, lost_atom, "lost")
+CAF_ADD_ATOM(troupe, troupe, wire_atom, "wire")
+CAF_ADD_ATOM(troupe, troupe, loaded_atom, "loaded")
+CAF_ADD_ATOM(troupe, troupe, progress_atom, "progress")
+CAF_ADD_ATOM(troupe, troupe, timeout_atom, "timeout")
+CAF_ADD_ATOM(troupe, troupe, load_atom, "load")
+CAF_ADD_ATOM(troupe, troupe, unload_atom, "unload")
+CAF_ADD_ATOM(troupe, troupe, status_atom, "status")
+CAF_ADD_ATOM(troupe, troupe, drain_atom, "drain")
+
+namespace troupe {
+
+// -- the front end's side ------------------------------------------------------------------------
+
+/// Receives a request's events; a relay of the front end, or any actor of a host application. Its
+/// death cancels the request.
+using event_sink = caf::typed_actor<
+    // What happened since the last batch; the sink owes its sender (credit_atom, weight) once the
+    // bytes have left.
+    caf::reacts_to<event_batch>>;
+
+/// Owns one request until its last byte: encoding, deadline, detokenizing, stop strings, usage.
+/// Monitors its sink and its model; ends after `complete` or `failure` was delivered.
+using request_actor = caf::typed_actor<
+    // INTERNAL, sent by its model: go. Encoding starts, then the sequences are submitted.
+    caf::reacts_to<submit_atom>,
+    // From the scheduler: what a sequence produced.
+    caf::reacts_to<token_batch>,
+    // From the scheduler: the sequence ended by itself; its last tokens came before.
+    caf::reacts_to<done_atom, sequence_id, sequence_end>,
+    // From the scheduler or the model: the sequence ended with an error.
+    caf::reacts_to<fault_atom, sequence_id, caf::error>,
+    // From the sink: so much weight has left; parked sequences resume.
+    caf::reacts_to<credit_atom, uint32_t>,
+    // From the sink or a user: nobody wants more. Frees slot and KV within one step.
+    caf::reacts_to<cancel_atom>,
+    // INTERNAL: the deadline or the read timeout named by the number has passed.
+    caf::reacts_to<timeout_atom, uint32_t>>;
+
+/// What the scheduler knows of a request.
+using token_receiver = caf::typed_actor<
+    caf::reacts_to<token_batch>,
+    caf::reacts_to<done_atom, sequence_id, sequence_end>,
+    caf::reacts_to<fault_atom, sequence_id, caf::error>>;
+
+/// The entrance; publishable. Holds the models and routes to them.
+using engine_actor = caf::typed_actor<
+    // Admits a request: the answer is its request actor, events go to the sink. Errors:
+    // ec::model_not_found, model_not_ready, queue_full, shutting_down, invalid_request.
+    caf::replies_to<submit_atom, generation_request, event_sink>::with<request_actor>,
+    // Errors: ec::model_not_found, model_not_ready, invalid_request, prompt_too_long, template_failed.
+    caf::replies_to<tokenize_request>::with<tokenize_answer>,
+    caf::replies_to<detokenize_request>::with<std::string>,
+    // Registers and loads a model; answers when it is ready. Errors: ec::bad_model,
+    // unsupported_model, bad_option, out_of_memory, invalid_request (name taken).
+    caf::replies_to<load_atom, model_spec>::with<model_status>,
+    // Drains and forgets a model. Errors: ec::model_not_found.
+    caf::replies_to<unload_atom, std::string>::with<model_status>,
+    // All models, by name.
+    caf::replies_to<status_atom>::with<std::vector<model_status>>,
+    // Refuses new requests, ends queued ones with ec::shutting_down, waits up to so many
+    // milliseconds for running ones, then ends them too. Answers when none is left.
+    caf::replies_to<drain_atom, uint32_t>::with<done_atom>>;
+
+// -- a model and its children --------------------------------------------------------------------
+
+/// Answers come in the order of the jobs; one of N detached actors.
+using tokenizer_actor = caf::typed_actor<
+    // Errors: ec::prompt_too_long, template_failed, invalid_request.
+    caf::replies_to<encode_job>::with<encoded_prompt>,
+    caf::replies_to<detokenize_request>::with<std::string>>;
+
+/// Contiguous layers on one device, on a thread of its own. Pairs a step with the activation of the
+/// same id in any order of arrival, and runs ids in order.
+using shard_actor = caf::typed_actor<
+    // From the scheduler, the same to every shard of the model.
+    caf::reacts_to<step>,
+    // From the shard before: its layers' output for that step.
+    caf::reacts_to<epoch_id, step_id, models::activation>,
+    // From the scheduler: the step failed somewhere; go on without it.
+    caf::reacts_to<void_atom, epoch_id, step_id>,
+    // From the model: a new epoch with this successor (null handle for the last shard), answering to
+    // this scheduler. Whatever belongs to an older epoch is dropped.
+    caf::reacts_to<wire_atom, epoch_id, caf::actor, caf::actor>>;
+
+/// Collects ready sequences and drives the shards, as many steps at a time as there are shards.
+using scheduler_actor = caf::typed_actor<
+    // Accepts a sequence; its tokens go to the receiver, after this answer. Errors: ec::queue_full,
+    // invalid_request (can never fit the KV cache), shutting_down. A slot timeout arrives as fault.
+    caf::replies_to<submit_atom, new_sequence, token_receiver>::with<sequence_id>,
+    // A stop string was found, or nobody wants more. Unknown ids are ignored. Frees slot and blocks
+    // as soon as no step in flight names them.
+    caf::reacts_to<finish_atom, sequence_id>,
+    // Keeps KV and slot but schedules no more of it / schedules it again.
+    caf::reacts_to<park_atom, sequence_id>,
+    caf::reacts_to<resume_atom, sequence_id>,
+    // From the last shard.
+    caf::reacts_to<step_result>,
+    // From a shard: that step failed there. Its rows are retried in halves.
+    caf::reacts_to<fault_atom, epoch_id, step_id, caf::error>,
+    // From the model: a shard died; everything running counts as preempted until new shards come.
+    caf::reacts_to<lost_atom>,
+    // From the model: shards in the order of their layers, alive and wired for this epoch.
+    caf::reacts_to<wire_atom, epoch_id, std::vector<shard_actor>>,
+    // From the model: ends every sequence with this error (drain timeout, model failed).
+    caf::reacts_to<drain_atom, caf::error>,
+    caf::replies_to<status_atom>::with<scheduler_load>,
+    // INTERNAL: a waiting sequence's slot timeout has passed.
+    caf::reacts_to<timeout_atom, sequence_id>,
+    // INTERNAL: starts steps with whatever arrived before this message.
+    caf::reacts_to<tick_atom>>;
+
+/// One loaded model: its scheduler, shards, tokenizers; readiness; requests in flight.
+using model_actor = caf::typed_actor<
+    caf::replies_to<submit_atom, generation_request, event_sink>::with<request_actor>,
+    caf::replies_to<tokenize_request>::with<tokenize_answer>,
+    caf::replies_to<detokenize_request>::with<std::string>,
+    caf::replies_to<status_atom>::with<model_status>,
+    // Answers once the model is ready or has failed to become so. Errors as for engine's load.
+    caf::replies_to<load_atom>::with<model_status>,
+    caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
+    // INTERNAL, from a shard: it holds its layers now (index), or it could not be loaded.
+    caf::reacts_to<loaded_atom, uint32_t>,
+    caf::reacts_to<fault_atom, uint32_t, caf::error>,
+    // INTERNAL, from a shard while loading: index, bytes done, bytes of all.
+    caf::reacts_to<progress_atom, uint32_t, uint64_t, uint64_t>,
+    // INTERNAL, from the loader: the plan is ready (kept aside) or an error.
+    caf::reacts_to<loaded_atom>,
+    caf::reacts_to<fault_atom, caf::error>,
+    // INTERNAL: back-off over (reload), or the drain's time is up.
+    caf::reacts_to<timeout_atom, uint32_t>>;
+
+} // namespace troupe
+
+CAF_BEGIN_TYPE_ID_BLOCK(troupe, 1200)
+  CAF_ADD_TYPE_ID(troupe, (troupe::step))
+  CAF_ADD_TYPE_ID(troupe, (troupe::step_result))
+  CAF_ADD_TYPE_ID(troupe, (troupe::step_id))
+  CAF_ADD_TYPE_ID(troupe, (troupe::epoch_id))
+  CAF_ADD_TYPE_ID(troupe, (troupe::sequence_id))
+  CAF_ADD_TYPE_ID(troupe, (troupe::models::activation))
+  CAF_ADD_TYPE_ID(troupe, (troupe::new_sequence))
+  CAF_ADD_TYPE_ID(troupe, (troupe::token_batch))
+  CAF_ADD_TYPE_ID(troupe, (troupe::sequence_end))
+  CAF_ADD_TYPE_ID(troupe, (troupe::scheduler_load))
+  CAF_ADD_TYPE_ID(troupe, (troupe::encode_job))
+  CAF_ADD_TYPE_ID(troupe, (troupe::encoded_prompt))
+  CAF_ADD_TYPE_ID(troupe, (troupe::generation_request))
+  CAF_ADD_TYPE_ID(troupe, (troupe::event_batch))
+  CAF_ADD_TYPE_ID(troupe, (troupe::tokenize_request))
+  CAF_ADD_TYPE_ID(troupe, (troupe::tokenize_answer))
+  CAF_ADD_TYPE_ID(troupe, (troupe::detokenize_request))
+  CAF_ADD_TYPE_ID(troupe, (troupe::model_spec))
+  CAF_ADD_TYPE_ID(troupe, (troupe::model_status))
+  CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::model_status>))
+  CAF_ADD_TYPE_ID(troupe, (troupe::token_receiver))
+  CAF_ADD_TYPE_ID(troupe, (troupe::event_sink))
+  CAF_ADD_TYPE_ID(troupe, (troupe::request_actor))
+  CAF_ADD_TYPE_ID(troupe, (troupe::shard_actor))
+  CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::shard_actor>))
+CAF_END_TYPE_ID_BLOCK(troupe)
+
+#include "troupe/actors/inspect.hpp" // IWYU pragma: export
