@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "troupe/models/activation.hpp"
+#include "troupe/models/cpu/context.hpp"
+#include "troupe/models/cpu/weight_arena.hpp"
+
+namespace troupe::models::cpu {
+
+/// Output columns that lie together in a panel.
+inline constexpr size_t panel_columns = 32;
+
+/// A weight as a model file holds it: fp32, bf16 or fp16, any alignment.
+struct weight_source {
+  const void* data = nullptr;
+  dtype type = dtype::fp32;
+  size_t n = 0;            ///< Output features.
+  size_t k = 0;            ///< Input features.
+  bool transposed = false; ///< false: [n, k] as torch's Linear; true: [k, n] as GPT-2's Conv1D.
+  size_t stride = 0;       ///< Elements from one row of `data` to the next; 0 = rows lie end to end.
+};
+
+/// A weight matrix in the order in which the kernels read it: panels of 32 output columns, each
+/// panel all of K, in fp32 as [k][32] or in bf16 as [k / 2][32][2] (an odd K is padded by a zero).
+/// The same bytes serve every instruction set. The memory belongs to the arena, which must live longer.
+class packed_matrix {
+public:
+  packed_matrix() = default;
+
+  /// A matrix of zeros, to be filled by `pack`. @pre storage is dtype::fp32 or dtype::bf16.
+  /// `empty()` afterwards means that the arena had no memory.
+  packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage);
+
+  /// Bytes that a matrix takes.
+  static size_t bytes_for(size_t n, size_t k, dtype storage);
+
+  /// Fills output columns [first, first + source.n) from a source; several sources side by side make
+  /// a fused matrix (q, k, v or gate, up). fp32 is rounded to nearest even for bf16 storage. The
+  /// source is not needed afterwards: large ones can be packed in slices of rows and given back.
+  /// @pre source.k == k() and first + source.n <= n().
+  void pack(context& where, const weight_source& source, size_t first = 0);
+
+  /// Writes row `index` of the [n, k] matrix to out[k]: the embedding of a token whose table is tied
+  /// to the logits' weight needs no second copy. @pre index < n().
+  void unpack_row(size_t index, float* out) const;
+
+  bool empty() const { return data_ == nullptr; }
+  size_t n() const { return n_; }
+  size_t k() const { return k_; }
+  dtype storage() const { return storage_; }
+  size_t byte_size() const { return empty() ? 0 : bytes_for(n_, k_, storage_); }
+  size_t panels() const { return (n_ + panel_columns - 1) / panel_columns; }
+  size_t panel_bytes() const;
+  const std::byte* panel(size_t i) const { return data_ + i * panel_bytes(); }
+
+private:
+  std::byte* data_ = nullptr;
+  size_t n_ = 0;
+  size_t k_ = 0;
+  dtype storage_ = dtype::fp32;
+};
+
+/// out[k] for each token: `ids.size()` rows of a packed table, one behind the other with `out_stride`
+/// floats between them. @pre every id is below table.n().
+void gather_rows(context& where, const packed_matrix& table, std::span<const int32_t> ids, float* out,
+                 size_t out_stride);
+
+/// One matrix product: out[m][n] = sum over k of x[m][k] * w[n][k], + bias[n], + residual[m][n].
+struct product {
+  const float* x = nullptr; ///< [m, k]
+  size_t x_stride = 0;      ///< Floats from row to row.
+  size_t m = 0;
+  float* out = nullptr; ///< [m, n]; must not overlap x.
+  size_t out_stride = 0;
+  const float* bias = nullptr;     ///< [n] or null.
+  const float* residual = nullptr; ///< [m, n] or null; may be `out` itself.
+  size_t residual_stride = 0;
+};
+
+/// Computes the product. Every output is accumulated over k in ascending order in fp32 and from
+/// nothing else, so that its bits depend on its own row of x, on the weights and on the instruction
+/// set, and not on m, on the neighbours or on the number of threads. With bf16 weights and
+/// isa::avx512_bf16, x is rounded to bf16 and pairs of products are added at once; elsewhere bf16 weights are
+/// widened and x stays as it is. The weights are streamed once up to 64 rows.
+void multiply(context& where, const packed_matrix& weight, const product& p);
+
+} // namespace troupe::models::cpu
