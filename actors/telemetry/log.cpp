@@ -1,0 +1,88 @@
+#include "troupe/actors/telemetry/log.hpp"
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include <boost/json/serialize.hpp>
+#include <boost/json/string.hpp>
+#include <boost/json/value.hpp>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+namespace troupe::telemetry {
+
+namespace {
+
+std::atomic<bool> as_json{false};
+
+spdlog::level::level_enum level_of(log_level level) {
+  switch (level) {
+  case log_level::trace:
+    return spdlog::level::trace;
+  case log_level::debug:
+    return spdlog::level::debug;
+  case log_level::info:
+    return spdlog::level::info;
+  case log_level::warn:
+    return spdlog::level::warn;
+  case log_level::error:
+    return spdlog::level::err;
+  case log_level::fatal:
+    return spdlog::level::critical;
+  case log_level::off:
+    break;
+  }
+  return spdlog::level::off;
+}
+
+spdlog::logger& logger() {
+  static const std::shared_ptr<spdlog::logger> instance = [] {
+    auto made = spdlog::stderr_color_mt("troupe");
+    made->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%-5l%$ %v");
+    made->flush_on(spdlog::level::info);
+    return made;
+  }();
+  return *instance;
+}
+
+/// A line break inside a text would let a client forge log lines.
+std::string one_line(std::string_view text) {
+  std::string result;
+  result.reserve(text.size());
+  for (char c : text)
+    result += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
+  return result;
+}
+
+} // namespace
+
+bool logs(log_level level) { return logger().should_log(level_of(level)); }
+
+void log(log_level level, std::string_view request, std::string_view text) {
+  if (!logs(level))
+    return;
+  if (as_json.load(std::memory_order_relaxed)) {
+    auto line = "\"text\":" + boost::json::serialize(boost::json::string{text});
+    if (!request.empty())
+      line = "\"request\":" + boost::json::serialize(boost::json::string{request}) + "," + line;
+    logger().log(level_of(level), "{}", line);
+  } else if (request.empty()) {
+    logger().log(level_of(level), "{}", one_line(text));
+  } else {
+    logger().log(level_of(level), "[RequestId={}] {}", one_line(request), one_line(text));
+  }
+}
+
+void configure_log(const log_settings& settings) {
+  logger().set_level(level_of(settings.level));
+  as_json = settings.json;
+  logger().set_pattern(settings.json
+                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
+                           : "%Y-%m-%dT%H:%M:%S.%e %^%-5l%$ %v",
+                       settings.json ? spdlog::pattern_time_type::utc
+                                     : spdlog::pattern_time_type::local);
+}
+
+} // namespace troupe::telemetry

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+/// One door to the log for everybody from actors/ upwards. runtime/ decides what it looks like.
+/// All functions may be called from any thread; none blocks on a slow terminal for long.
+namespace troupe::telemetry {
+
+enum class log_level : uint8_t { trace, debug, info, warn, error, fatal, off };
+
+/// Whether a line of this level would be written; guards the making of costly texts.
+bool logs(log_level level);
+
+/// Writes one line. `request` is the id of the request that it is about, empty when it is about none.
+void log(log_level level, std::string_view request, std::string_view text);
+
+/// How the log looks. Until this is called lines go to standard error as text from `info` on.
+struct log_settings {
+  log_level level = log_level::info;
+  bool json = false; ///< One JSON object per line: {"time", "level", "request"?, "text"}.
+};
+void configure_log(const log_settings& settings);
+
+} // namespace troupe::telemetry
