@@ -88,11 +88,14 @@ struct prompt_event {
   std::vector<std::vector<token_text>> top; ///< Only with prompt_top_n.
 };
 
-/// A choice ended.
+/// A choice ended. It comes in the same batch as the choice's last token, so a stream can put both
+/// on one line without waiting; only an end that no token brought about comes alone.
 struct choice_event {
   uint32_t choice = 0;
   finish_reason reason = finish_reason::none;
-  std::string tail;           ///< Text released at the end that belongs to no further token (flushed bytes).
+  /// Text released at the end for which no token is left to carry it: empty unless the end came
+  /// alone. What a last token settles (held-back text, flushed bytes) is in that token's text.
+  std::string tail;
   std::string generated_text; ///< Whole, cut at the stop string.
   uint32_t generated_tokens = 0;
   double cumulative_logprob = 0;
@@ -110,7 +113,8 @@ struct event_batch {
   uint32_t weight = 0;
 };
 
-/// Bytes that a request actor may have on their way to its sink before it parks its sequences.
+/// Bytes that a request actor may have on their way to its sink before it parks its sequences. Only
+/// streams are parked: an answer that is collected is bounded by its length.
 inline constexpr uint32_t initial_credit = 256 * 1024;
 
 /// Asks for token ids without generating.

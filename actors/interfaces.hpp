@@ -83,10 +83,12 @@ CAF_ADD_ATOM(troupe, troupe, load_atom, "load")
 CAF_ADD_ATOM(troupe, troupe, unload_atom, "unload")
 CAF_ADD_ATOM(troupe, troupe, status_atom, "status")
 CAF_ADD_ATOM(troupe, troupe, drain_atom, "drain")
+CAF_ADD_ATOM(troupe, troupe, reserve_atom, "reserve")
+CAF_ADD_ATOM(troupe, troupe, route_atom, "route")
 
 namespace troupe {
 
-// -- the front end's side ------------------------------------------------------------------------
+// -- a request and where its events go -----------------------------------------------------------
 
 /// Receives a request's events; a relay of the front end, or any actor of a host application. Its
 /// death cancels the request.
@@ -110,7 +112,11 @@ using request_actor = caf::typed_actor<
     caf::reacts_to<credit_atom, uint32_t>,
     // From the sink or a user: nobody wants more. Frees slot and KV within one step.
     caf::reacts_to<cancel_atom>,
-    // INTERNAL: the deadline or the read timeout named by the number has passed.
+    // From its model: the drain begins. Ends with ec::shutting_down unless tokens have come already.
+    caf::reacts_to<drain_atom>,
+    // From its model: ends with this error whatever it was doing.
+    caf::reacts_to<drain_atom, caf::error>,
+    // INTERNAL: the deadline (kept by the model) or the read timeout has passed.
     caf::reacts_to<timeout_atom, uint32_t>>;
 
 /// What the scheduler knows of a request.
@@ -118,25 +124,6 @@ using token_receiver = caf::typed_actor<
     caf::reacts_to<token_batch>,
     caf::reacts_to<done_atom, sequence_id, sequence_end>,
     caf::reacts_to<fault_atom, sequence_id, caf::error>>;
-
-/// The entrance; publishable. Holds the models and routes to them.
-using engine_actor = caf::typed_actor<
-    // Admits a request: the answer is its request actor, events go to the sink. Errors:
-    // ec::model_not_found, model_not_ready, queue_full, shutting_down, invalid_request.
-    caf::replies_to<submit_atom, generation_request, event_sink>::with<request_actor>,
-    // Errors: ec::model_not_found, model_not_ready, invalid_request, prompt_too_long, template_failed.
-    caf::replies_to<tokenize_request>::with<tokenize_answer>,
-    caf::replies_to<detokenize_request>::with<std::string>,
-    // Registers and loads a model; answers when it is ready. Errors: ec::bad_model,
-    // unsupported_model, bad_option, out_of_memory, invalid_request (name taken).
-    caf::replies_to<load_atom, model_spec>::with<model_status>,
-    // Drains and forgets a model. Errors: ec::model_not_found.
-    caf::replies_to<unload_atom, std::string>::with<model_status>,
-    // All models, by name.
-    caf::replies_to<status_atom>::with<std::vector<model_status>>,
-    // Refuses new requests, ends queued ones with ec::shutting_down, waits up to so many
-    // milliseconds for running ones, then ends them too. Answers when none is left.
-    caf::replies_to<drain_atom, uint32_t>::with<done_atom>>;
 
 // -- a model and its children --------------------------------------------------------------------
 
@@ -203,8 +190,46 @@ using model_actor = caf::typed_actor<
     // INTERNAL, from the loader: the plan is ready (kept aside) or an error.
     caf::reacts_to<loaded_atom>,
     caf::reacts_to<fault_atom, caf::error>,
-    // INTERNAL: back-off over (reload), or the drain's time is up.
+    // INTERNAL: back-off over (reload), the drain's or the loading's time is up, a deadline passed.
     caf::reacts_to<timeout_atom, uint32_t>>;
+
+// -- the entrance -------------------------------------------------------------------------------
+
+/// The entrance; publishable. Holds the models and routes to them.
+using engine_actor = caf::typed_actor<
+    // Admits a request: the answer is its request actor, events go to the sink. Errors:
+    // ec::model_not_found, model_not_ready, queue_full, shutting_down, invalid_request.
+    caf::replies_to<submit_atom, generation_request, event_sink>::with<request_actor>,
+    // Errors: ec::model_not_found, model_not_ready, invalid_request, prompt_too_long, template_failed.
+    caf::replies_to<tokenize_request>::with<tokenize_answer>,
+    caf::replies_to<detokenize_request>::with<std::string>,
+    // Registers and loads a model; answers when it is ready. Errors: ec::bad_model,
+    // unsupported_model, bad_option, out_of_memory, invalid_request (name taken).
+    caf::replies_to<load_atom, model_spec>::with<model_status>,
+    // Drains and forgets a model. Errors: ec::model_not_found.
+    caf::replies_to<unload_atom, std::string>::with<model_status>,
+    // All models, by name.
+    caf::replies_to<status_atom>::with<std::vector<model_status>>,
+    // Refuses new requests, ends queued ones with ec::shutting_down, waits up to so many
+    // milliseconds for running ones, then ends them too. Answers when none is left.
+    caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
+    // INTERNAL, from the supervisor: who serves that name now; null while nobody does.
+    caf::reacts_to<route_atom, std::string, model_actor>,
+    // INTERNAL, from the supervisor: that name is forgotten.
+    caf::reacts_to<route_atom, std::string>>;
+
+/// The engine's registry: loads, restarts and drains models, and keeps one ledger of memory.
+using supervisor_actor = caf::typed_actor<
+    // As the engine's, which passes them on.
+    caf::replies_to<load_atom, model_spec>::with<model_status>,
+    caf::replies_to<unload_atom, std::string>::with<model_status>,
+    caf::replies_to<status_atom>::with<std::vector<model_status>>,
+    caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
+    // From a model that is about to load: its name, bytes of weights, bytes of KV cache. A model's
+    // reservation ends with the model. Errors: ec::out_of_memory.
+    caf::replies_to<reserve_atom, std::string, uint64_t, uint64_t>::with<done_atom>,
+    // INTERNAL: the back-off of a model that died is over.
+    caf::reacts_to<timeout_atom, std::string>>;
 
 } // namespace troupe
 
@@ -234,6 +259,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(troupe, 1200)
   CAF_ADD_TYPE_ID(troupe, (troupe::request_actor))
   CAF_ADD_TYPE_ID(troupe, (troupe::shard_actor))
   CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::shard_actor>))
+  CAF_ADD_TYPE_ID(troupe, (troupe::model_actor))
 CAF_END_TYPE_ID_BLOCK(troupe)
 
 #include "troupe/actors/inspect.hpp" // IWYU pragma: export
