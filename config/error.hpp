@@ -6,7 +6,7 @@
 
 #include <caf/error.hpp>
 #include <caf/expected.hpp>
-#include <caf/message.hpp>
+#include <caf/make_message.hpp>
 
 namespace troupe {
 
@@ -15,28 +15,28 @@ namespace troupe {
 /// one of these is one string: what went wrong, where, and what to do about it.
 enum class ec : uint8_t {
   none = 0,
-  invalid_request,      ///< 400: malformed or out-of-range input; context names the field.
-  prompt_too_long,      ///< 400: the prompt does not fit the context.
-  unauthorized,         ///< 401
-  not_found,            ///< 404: no such route.
-  model_not_found,      ///< 404
-  request_timeout,      ///< 408: the deadline passed.
-  payload_too_large,    ///< 413
-  queue_full,           ///< 429/503: try again later.
-  slot_timeout,         ///< 400 (LMI): no free batch slot within predict_timeout.
-  model_not_ready,      ///< 503: loading, failed or reloading.
-  shutting_down,        ///< 503
-  cancelled,            ///< the client left; nobody reads this one.
-  slow_reader,          ///< the client did not read for chunked_read_timeout.
-  row_fault,            ///< 500/424: this request's row failed; neighbours go on.
-  step_fault,           ///< 500: a step failed; its rows are retried in halves.
-  device_lost,          ///< 500: a shard died; its sequences are replayed.
-  out_of_memory,        ///< 507
-  bad_model,            ///< load: the folder is unusable; context says why.
-  unsupported_model,    ///< load: architecture or feature that Troupe lacks.
-  bad_option,           ///< start: a setting is unknown or out of range.
-  template_failed,      ///< 400/424: the chat template raised.
-  internal,             ///< 500: our own fault.
+  invalid_request,   ///< 400: malformed or out-of-range input; context names the field.
+  prompt_too_long,   ///< 400: the prompt does not fit the context.
+  unauthorized,      ///< 401
+  not_found,         ///< 404: no such route.
+  model_not_found,   ///< 404
+  request_timeout,   ///< 408: the deadline passed.
+  payload_too_large, ///< 413
+  queue_full,        ///< 429/503: try again later.
+  slot_timeout,      ///< 400 (LMI): no free batch slot within predict_timeout.
+  model_not_ready,   ///< 503: loading, failed or reloading.
+  shutting_down,     ///< 503
+  cancelled,         ///< the client left; nobody reads this one.
+  slow_reader,       ///< the client did not read for chunked_read_timeout.
+  row_fault,         ///< 500/424: this request's row failed; neighbours go on.
+  step_fault,        ///< 500: a step failed; its rows are retried in halves.
+  device_lost,       ///< 500: a shard died; its sequences are replayed.
+  out_of_memory,     ///< 507
+  bad_model,         ///< load: the folder is unusable; context says why.
+  unsupported_model, ///< load: architecture or feature that Troupe lacks.
+  bad_option,        ///< start: a setting is unknown or out of range.
+  template_failed,   ///< 400/424: the chat template raised.
+  internal,          ///< 500: our own fault.
 };
 
 /// The enumerator's name, e.g. "queue_full"; stable, used as the OpenAI `code`.

@@ -14,7 +14,10 @@ template <class F>
 auto guarded(ec code, F&& f) {
   using result = decltype(f());
   using answer = typename decltype([] {
-    if constexpr (requires(result r) { r.error(); r.engaged(); })
+    if constexpr (requires(result r) {
+                    r.error();
+                    r.engaged();
+                  })
       return std::type_identity<result>{};
     else
       return std::type_identity<caf::expected<result>>{};

@@ -1,0 +1,148 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace troupe::config {
+
+/// What the text of an option means, and so which getter of `settings` reads it.
+enum class kind : uint8_t {
+  boolean,      ///< true or false, in any case.
+  integer,      ///< Whole number, or one of the option's words.
+  bytes,        ///< Whole number with an optional suffix K, M, G or T (powers of 1024).
+  number,       ///< Decimal fraction.
+  seconds,      ///< Decimal fraction of seconds, kept in milliseconds.
+  milliseconds, ///< Whole number.
+  choice,       ///< One of the option's words, in any case.
+  text,         ///< Anything.
+  list,         ///< ["a", "b"]
+};
+
+/// Whom an option belongs to, and so where it is read from (docs/options.md, "Where settings come
+/// from").
+enum class scope : uint8_t {
+  server, ///< config.properties, flags, SERVING_*.
+  model,  ///< serving.properties, OPTION_* for `option.` keys, flags.
+  shared, ///< A model key whose default is a server setting of the same name.
+};
+
+inline constexpr double unlimited = std::numeric_limits<double>::infinity();
+
+/// One option. All its text forms follow from this: parsing, `--help`, `troupe options`, docs.
+struct option {
+  std::string_view key; ///< As in a properties file, e.g. "option.dtype".
+  scope level;
+  kind type;
+  std::string_view fallback;       ///< The default, written as a user would; empty: unset.
+  std::string_view help;           ///< One sentence without a full stop.
+  std::string_view flag = {};      ///< Of `troupe serve`, e.g. "--dtype"; empty: none.
+  std::string_view variables = {}; ///< Short-hand environment variables, the first one set counts.
+  /// Words that a value may be, apart by spaces. choice: `a`, `b=a` (b is another name of a),
+  /// `c~a` (taken as a, with a warning). integer, bytes: `word=number`.
+  std::string_view words = {};
+  double least = 0;             ///< Smallest value of a numeric kind.
+  double most = unlimited;      ///< Largest one.
+  std::string_view notice = {}; ///< Warning when the value differs from the default.
+  bool lenient = false;         ///< A bad value is a warning and leaves the default.
+};
+
+/// Every option there is. A new one is one more line here; tests hold docs/options.md to it.
+inline constexpr auto option_table = std::to_array<option>({
+    // clang-format off
+  // The listener.
+  {.key = "inference_address", .level = scope::server, .type = kind::text, .fallback = "http://127.0.0.1:8080", .help = "Address to listen on: http://host[:port]"},
+  {.key = "host", .level = scope::server, .type = kind::text, .fallback = "", .help = "Host or IP address to listen on, in place of that of inference_address", .flag = "--host"},
+  {.key = "port", .level = scope::server, .type = kind::integer, .fallback = "", .help = "Port to listen on, in place of that of inference_address; 0 takes a free one", .flag = "--port", .most = 65534},
+  {.key = "number_of_netty_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads that read and write sockets", .flag = "--io-threads", .words = "auto=0", .most = 256},
+  {.key = "max_request_size", .level = scope::server, .type = kind::bytes, .fallback = "67108864", .help = "Largest request body; a larger one is answered 413", .flag = "--max-request-size", .least = 1, .most = 4294967296.0},
+  {.key = "max_header_size", .level = scope::server, .type = kind::bytes, .fallback = "16384", .help = "Largest request header; a larger one is answered 431", .least = 1024, .most = 1048576},
+  {.key = "header_timeout", .level = scope::server, .type = kind::seconds, .fallback = "30", .help = "Longest wait for a complete request header once its first byte has come", .least = 0.001, .most = 86400},
+  {.key = "body_timeout", .level = scope::server, .type = kind::seconds, .fallback = "60", .help = "Longest wait for the next bytes of a request body", .least = 0.001, .most = 86400},
+  {.key = "keep_alive_timeout", .level = scope::server, .type = kind::seconds, .fallback = "75", .help = "Longest rest of a connection between two requests", .least = 0.001, .most = 86400},
+  {.key = "chunked_read_timeout", .level = scope::server, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a client that doesn't read its stream, and for the next chunk of an answer", .flag = "--chunked-read-timeout", .least = 0.001, .most = 86400},
+  {.key = "drain_timeout", .level = scope::server, .type = kind::seconds, .fallback = "30", .help = "Time that running requests have to finish after SIGTERM", .flag = "--drain-timeout", .most = 86400},
+  {.key = "request_id_header_key", .level = scope::server, .type = kind::text, .fallback = "x-request-id", .help = "Header that carries the id of a request"},
+  {.key = "cors_allowed_origin", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Origin"},
+  {.key = "cors_allowed_methods", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Methods"},
+  {.key = "cors_allowed_headers", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Headers"},
+  {.key = "bad_request_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that is refused before inference, on LMI routes", .least = 400, .most = 599},
+  {.key = "wlm_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status while a model is not ready, on LMI routes", .least = 400, .most = 599},
+  {.key = "throttle_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status when the job queue is full, on LMI routes", .least = 400, .most = 599},
+  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that found no free batch slot in time, on LMI routes", .least = 400, .most = 599},
+  {.key = "server_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "500", .help = "Status of every other failure, on LMI routes", .least = 400, .most = 599},
+  {.key = "prometheus", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Serve metrics at /metrics and /server/metrics"},
+  {.key = "trust_request_chat_template", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Let a request bring its own chat template; a hostile one can end the process", .flag = "--trust-request-chat-template"},
+
+  // The process.
+  {.key = "log_level", .level = scope::server, .type = kind::choice, .fallback = "info", .help = "Least severe log line that is written", .flag = "--log-level", .words = "trace debug info warn warning=warn error fatal off"},
+  {.key = "log_format", .level = scope::server, .type = kind::choice, .fallback = "text", .help = "Form of the log: text, or one JSON object per line", .flag = "--log-format", .words = "text json"},
+  {.key = "tokenizer_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads per model that render chat templates and encode", .flag = "--tokenizer-threads", .words = "auto=0", .most = 256},
+  {.key = "actor_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads that run the actors", .flag = "--actor-threads", .words = "auto=0", .most = 1024},
+
+  // The queue of a model.
+  {.key = "job_queue_size", .level = scope::shared, .type = kind::integer, .fallback = "1000", .help = "Requests that may wait; more are refused at once", .flag = "--job-queue-size", .variables = "MAX_CONCURRENT_REQUESTS", .least = 1, .most = 1000000},
+  {.key = "retry_threshold", .level = scope::shared, .type = kind::integer, .fallback = "3", .help = "Losses of a shard after which a model is given up and its requests end with an error; LMI gives up at once (0)", .flag = "--retry-threshold", .most = 1000000},
+
+  // What is served.
+  {.key = "engine", .level = scope::model, .type = kind::choice, .fallback = "Python", .help = "LMI's engine; accepted for the sake of existing files", .words = "Python MPI=Python"},
+  {.key = "option.entryPoint", .level = scope::model, .type = kind::choice, .fallback = "djl_python.huggingface", .help = "LMI's handler; no other can run here", .words = "djl_python.huggingface"},
+  {.key = "option.model_id", .level = scope::model, .type = kind::text, .fallback = "", .help = "Folder of the model, if it is not the one that holds serving.properties"},
+  {.key = "option.served_model_name", .level = scope::model, .type = kind::text, .fallback = "", .help = "Name under which clients ask for the model; by default the folder's", .flag = "--served-model-name"},
+  {.key = "option.task", .level = scope::model, .type = kind::text, .fallback = "", .help = "Task of the model; by default it follows from the architecture", .variables = "HF_TASK"},
+  {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16"},
+  {.key = "option.trust_remote_code", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files", .variables = "HF_MODEL_TRUST_REMOTE_CODE", .notice = "Python code of a model cannot run in Troupe: a model that needs it fails to load"},
+  {.key = "option.low_cpu_mem_usage", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; weights are always mapped and loaded piece by piece"},
+  {.key = "option.mpi_mode", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files; no effect"},
+  {.key = "option.model_loading_timeout", .level = scope::model, .type = kind::seconds, .fallback = "240", .help = "Longest time that loading may take", .flag = "--model-loading-timeout", .variables = "MODEL_LOADING_TIMEOUT", .least = 0.001, .most = 86400},
+
+  // How it is run.
+  {.key = "option.rolling_batch", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "scheduler batches continuously, disable runs one request after another, auto takes scheduler for text generation", .flag = "--rolling-batch", .words = "auto scheduler disable lmi-dist~scheduler vllm~scheduler trtllm~scheduler tnx~scheduler"},
+  {.key = "option.max_rolling_batch_size", .level = scope::model, .type = kind::integer, .fallback = "32", .help = "Sequences that are generated at once; further ones wait", .flag = "--max-rolling-batch-size", .variables = "MAX_BATCH_SIZE", .least = 1, .most = 65536},
+  {.key = "option.max_step_tokens", .level = scope::model, .type = kind::integer, .fallback = "512", .help = "Tokens that one step may process: prompts enter in chunks of what running sequences leave", .flag = "--max-step-tokens", .least = 1, .most = 1048576},
+  {.key = "option.max_model_len", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Upper limit of the context, prompt and answer together; by default the model's", .flag = "--max-model-len", .least = 1, .most = 2147483647},
+  {.key = "option.tensor_parallel_degree", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Shards that the layers are spread over; on CPU unset means 1, max one per core", .flag = "--tensor-parallel-degree", .variables = "TENSOR_PARALLEL_DEGREE SM_NUM_GPUS", .words = "max=-1", .least = 1, .most = 1024},
+  {.key = "option.cpu_threads", .level = scope::model, .type = kind::integer, .fallback = "auto", .help = "Threads that compute, shared by the shards of a model; auto: one per core", .flag = "--cpu-threads", .variables = "OMP_NUM_THREADS", .words = "auto=0", .least = 1, .most = 1024},
+  {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
+  {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .least = 1, .most = 1024},
+  {.key = "option.prefix_cache", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Reuse keys and values of prompts that begin alike", .flag = "--prefix-cache"},
+  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot, and longest time of a call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
+
+  // What it answers.
+  {.key = "option.output_formatter", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Form of answers on LMI routes; unset: json, or jsonlines when streamed", .words = "json jsonlines sse json_chat jsonlines_chat sse_chat", .lenient = true},
+  {.key = "option.tgi_compat", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Answer LMI routes in the form of Text Generation Inference"},
+  {.key = "option.openai_finish_reasons", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Finish reasons in OpenAI's words (true) or LMI's (false) on every route; unset: by route"},
+  {.key = "option.decoding_strategy", .level = scope::model, .type = kind::choice, .fallback = "greedy", .help = "How tokens are chosen when a request doesn't say", .words = "greedy sample sampling=sample contrastive"},
+  {.key = "option.stop_sequence", .level = scope::model, .type = kind::list, .fallback = "", .help = "Texts at which every generation stops"},
+    // clang-format on
+});
+
+/// Place of `key` in the table, or its size when there is none.
+constexpr size_t index_of(std::string_view key) {
+  for (size_t i = 0; i < option_table.size(); ++i)
+    if (option_table[i].key == key)
+      return i;
+  return option_table.size();
+}
+
+/// Names an option of one of the given kinds; any kind when none is given. Made from a literal at
+/// compile time, so that a misspelt key or the wrong getter does not compile.
+template <kind... Kinds>
+class key {
+public:
+  consteval key(const char* name) : index_{index_of(name)} { // NOLINT: meant to convert
+    if (index_ == option_table.size())
+      throw "no such option in config/option_table.hpp";
+    if (sizeof...(Kinds) > 0 && ((option_table[index_].type != Kinds) && ...))
+      throw "this option is of another kind";
+  }
+
+  constexpr size_t index() const { return index_; }
+
+private:
+  size_t index_;
+};
+
+} // namespace troupe::config

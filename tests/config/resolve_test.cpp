@@ -1,0 +1,323 @@
+#include <fstream>
+
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+
+#include "troupe/config/resolve.hpp"
+
+using namespace troupe;
+using namespace troupe::config;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A folder of its own for every test, with the files written into it.
+struct fixture {
+  std::filesystem::path folder;
+  sources from;
+
+  fixture() {
+    static int count = 0;
+    folder = std::filesystem::temp_directory_path() /
+             ("troupe-config-" + std::to_string(getpid()) + "-" + std::to_string(count++));
+    std::filesystem::create_directories(folder / "conf");
+    from.variables["MODEL_SERVER_HOME"] = folder.string();
+  }
+
+  ~fixture() { std::filesystem::remove_all(folder); }
+
+  void write(const std::string& name, const std::string& text) {
+    std::ofstream{folder / name} << text;
+  }
+
+  void flag(const std::string& key, const std::string& text) {
+    from.flags.push_back({key, text, "flag --" + key});
+  }
+
+  resolved server() {
+    auto result = resolve_server(from);
+    if (!result)
+      FAIL(text_of(result.error()));
+    return *result;
+  }
+
+  resolved model() {
+    auto result = resolve_model(from, server().values, folder);
+    if (!result)
+      FAIL(text_of(result.error()));
+    return *result;
+  }
+
+  std::string server_error() {
+    auto result = resolve_server(from);
+    REQUIRE(!result);
+    CHECK(code_of(result.error()) == ec::bad_option);
+    return text_of(result.error());
+  }
+
+  std::string model_error() {
+    auto result = resolve_model(from, settings{}, folder);
+    REQUIRE(!result);
+    CHECK(code_of(result.error()) == ec::bad_option);
+    return text_of(result.error());
+  }
+};
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+bool warned(const resolved& r, const std::string& part) {
+  for (auto& w : r.warnings)
+    if (has(w, part))
+      return true;
+  return false;
+}
+
+} // namespace
+
+TEST_CASE_METHOD(fixture, "server settings: variable over flag over file over default",
+                 "[config][resolve]") {
+  CHECK(server().values.integer("max_request_size") == 67108864);
+  write("config.properties", "# ours\nmax_request_size=1000\n");
+  auto by_file = server().values;
+  CHECK(by_file.integer("max_request_size") == 1000);
+  CHECK(by_file.origin_of("max_request_size").where == (folder / "config.properties:2").string());
+  flag("max_request_size", "2000");
+  auto by_flag = server().values;
+  CHECK(by_flag.integer("max_request_size") == 2000);
+  CHECK(by_flag.origin_of("max_request_size").where == "flag --max_request_size");
+  from.variables["SERVING_MAX_REQUEST_SIZE"] = "3000";
+  auto by_variable = server();
+  CHECK(by_variable.values.integer("max_request_size") == 3000);
+  CHECK(by_variable.values.origin_of("max_request_size").where ==
+        "variable SERVING_MAX_REQUEST_SIZE");
+  CHECK(warned(by_variable, "flag --max_request_size is ignored, because variable "
+                            "SERVING_MAX_REQUEST_SIZE wins over it"));
+}
+
+TEST_CASE_METHOD(fixture,
+                 "model settings: flag over file over OPTION_ over short-hand over default",
+                 "[config][resolve]") {
+  CHECK(model().values.integer("option.tensor_parallel_degree") == 0);
+  from.variables["SM_NUM_GPUS"] = "5";
+  CHECK(model().values.integer("option.tensor_parallel_degree") == 5);
+  from.variables["TENSOR_PARALLEL_DEGREE"] = "4";
+  CHECK(model().values.integer("option.tensor_parallel_degree") == 4);
+  from.variables["OPTION_TENSOR_PARALLEL_DEGREE"] = "3";
+  CHECK(model().values.origin_of("option.tensor_parallel_degree").where ==
+        "variable OPTION_TENSOR_PARALLEL_DEGREE");
+  write("serving.properties", "engine=Python\noption.tensor_parallel_degree=2\n");
+  auto by_file = model().values;
+  CHECK(by_file.integer("option.tensor_parallel_degree") == 2);
+  CHECK(by_file.origin_of("option.tensor_parallel_degree").where ==
+        (folder / "serving.properties:2").string());
+  flag("option.tensor_parallel_degree", "1");
+  CHECK(model().values.integer("option.tensor_parallel_degree") == 1);
+}
+
+TEST_CASE_METHOD(fixture, "the short-hands of the contract fill what is unset",
+                 "[config][resolve]") {
+  from.variables["PREDICT_TIMEOUT"] = "7";
+  from.variables["MODEL_LOADING_TIMEOUT"] = "8";
+  from.variables["MAX_BATCH_SIZE"] = "9";
+  from.variables["MAX_CONCURRENT_REQUESTS"] = "10";
+  from.variables["HF_TASK"] = "text-generation";
+  from.variables["SERVING_RETRY_THRESHOLD"] = "11";
+  auto s = model().values;
+  CHECK(s.duration("option.predict_timeout") == 7s);
+  CHECK(s.duration("option.model_loading_timeout") == 8s);
+  CHECK(s.integer("option.max_rolling_batch_size") == 9);
+  CHECK(s.integer("job_queue_size") == 10);
+  CHECK(s.text("option.task") == "text-generation");
+  CHECK(s.integer("retry_threshold") == 11);
+  from.variables["SERVING_JOB_QUEUE_SIZE"] = "12";
+  CHECK(model().values.integer("job_queue_size") == 12);
+}
+
+TEST_CASE_METHOD(fixture, "a shared setting of the server is the model's default",
+                 "[config][resolve]") {
+  from.variables["SERVING_JOB_QUEUE_SIZE"] = "5";
+  CHECK(model().values.integer("job_queue_size") == 5);
+  write("serving.properties", "job_queue_size=6");
+  CHECK(model().values.integer("job_queue_size") == 6);
+  from.variables.erase("SERVING_JOB_QUEUE_SIZE");
+  flag("job_queue_size", "7");
+  auto r = model();
+  CHECK(r.values.integer("job_queue_size") == 6);
+  CHECK(warned(r, "flag --job_queue_size is ignored"));
+}
+
+TEST_CASE_METHOD(fixture, "names of OPTION_ variables become keys", "[config][resolve]") {
+  from.variables["OPTION_DTYPE"] = "bf16";
+  from.variables["OPTION_ENTRYPOINT"] = "djl_python.huggingface";
+  from.variables["OPTION_ENGINE"] = "MPI";
+  from.variables["OPTION_max_model_len"] = "77";
+  from.variables["OPTION_MODEL_ID"] = "";
+  auto r = model();
+  CHECK(r.warnings.empty());
+  CHECK(r.values.text("option.dtype") == "bf16");
+  CHECK(r.values.text("engine") == "Python");
+  CHECK(r.values.integer("option.max_model_len") == 77);
+  CHECK(!r.values.has("option.model_id"));
+}
+
+TEST_CASE_METHOD(fixture, "every bad value is named with key, value, place and what is allowed",
+                 "[config][resolve]") {
+  write("serving.properties", "\noption.dtype=fp8\noption.max_rolling_batch_size = many\n");
+  from.variables["OPTION_TGI_COMPAT"] = "maybe";
+  flag("option.kv_block_tokens", "0");
+  auto text = model_error();
+  INFO(text);
+  auto file = (folder / "serving.properties").string();
+  CHECK(has(text, "option.dtype (" + file +
+                      ":2): \"fp8\" is not allowed; allowed: one of auto, fp32, bf16, fp16"));
+  CHECK(has(text, "option.max_rolling_batch_size (" + file +
+                      ":3): \"many\" is not allowed; allowed: a whole number from 1 to 65536"));
+  CHECK(has(text, "option.tgi_compat (variable OPTION_TGI_COMPAT): \"maybe\" is not allowed; "
+                  "allowed: true or false"));
+  CHECK(has(text, "option.kv_block_tokens (flag --option.kv_block_tokens): \"0\" is not allowed; "
+                  "allowed: a whole number from 1 to 1024"));
+  CHECK(std::count(text.begin(), text.end(), '\n') == 3);
+}
+
+TEST_CASE_METHOD(fixture, "a value that another place overrides need not be good",
+                 "[config][resolve]") {
+  from.variables["OPTION_DTYPE"] = "fp8";
+  write("serving.properties", "option.dtype=fp32");
+  CHECK(model().values.text("option.dtype") == "fp32");
+}
+
+TEST_CASE_METHOD(fixture, "an unknown key is a warning with its place and its nearest neighbour",
+                 "[config][resolve]") {
+  write("serving.properties",
+        "option.dtpye=fp32\noption.quantize=bitsandbytes8\nmax_request_size=1\n"
+        "zzzzzzzzzz=1\noption.hf_token=abc\noption.task=\n");
+  from.variables["OPTION_MAX_MODELLEN"] = "5";
+  from.variables["SERVING_PROT"] = "5";
+  auto r = model();
+  auto file = (folder / "serving.properties").string();
+  CHECK(warned(r, "option.dtpye=fp32 (" + file +
+                      ":1) is not a known setting and ignored; did you mean option.dtype?"));
+  CHECK(
+      warned(r, "option.quantize=bitsandbytes8 (" + file + ":2) is a setting of LMI that has no"));
+  CHECK(warned(r, ":3) is a setting of the server"));
+  CHECK(warned(r, "zzzzzzzzzz=1 (" + file +
+                      ":4) is not a known setting and ignored; `troupe options`"));
+  CHECK(warned(r, "option.hf_token=***"));
+  CHECK(!warned(r, "abc"));
+  CHECK(warned(r, "option.task (" + file + ":6) is empty and counts as unset"));
+  CHECK(warned(r, "(variable OPTION_MAX_MODELLEN) is not a known setting and ignored; did you mean "
+                  "option.max_model_len?"));
+  CHECK(warned(server(), "prot=5 (variable SERVING_PROT) is not a known setting and ignored; did "
+                         "you mean port?"));
+}
+
+TEST_CASE_METHOD(fixture, "of two lines with one key the later counts, and that is said",
+                 "[config][resolve]") {
+  write("serving.properties", "option.dtype=fp32\n\noption.dtype=bf16\n");
+  auto r = model();
+  CHECK(r.values.text("option.dtype") == "bf16");
+  CHECK(warned(r, "serving.properties:3) replaces that of line 1"));
+}
+
+TEST_CASE_METHOD(fixture, "values that have no effect or are made good are warned about",
+                 "[config][resolve]") {
+  write("serving.properties", "option.trust_remote_code=true\noption.rolling_batch=vllm\n"
+                              "option.predict_timeout=soon\noption.output_formatter=fancy\n");
+  auto r = model();
+  CHECK(r.values.text("option.rolling_batch") == "scheduler");
+  CHECK(r.values.duration("option.predict_timeout") == 120s);
+  CHECK(!r.values.has("option.output_formatter"));
+  CHECK(warned(r, "cannot run in Troupe"));
+  CHECK(warned(r, "vllm is not available here and taken as scheduler"));
+  CHECK(warned(r, "\"soon\" is not allowed; allowed: a number of seconds from 0.001 to 86400; it "
+                  "stays 120"));
+  CHECK(warned(r, "it stays unset"));
+  CHECK(r.warnings.size() == 4);
+}
+
+TEST_CASE_METHOD(fixture, "the config file is the given one, or that of conf/, or that of the home",
+                 "[config][resolve]") {
+  write("config.properties", "log_level=debug");
+  CHECK(server().values.text("log_level") == "debug");
+  write("conf/config.properties", "log_level=error");
+  CHECK(server().values.text("log_level") == "error");
+  write("other.properties", "log_level=trace\noption.dtype=fp32\n");
+  from.config_file = folder / "other.properties";
+  auto r = server();
+  CHECK(r.values.text("log_level") == "trace");
+  CHECK(warned(r, "belongs to a model"));
+  from.config_file = folder / "missing.properties";
+  CHECK(has(server_error(), "missing.properties"));
+}
+
+TEST_CASE_METHOD(fixture, "a broken properties file ends the start", "[config][resolve]") {
+  write("serving.properties", "option.model_id = \\uZZZZ");
+  CHECK(has(model_error(), "serving.properties:1:"));
+}
+
+TEST_CASE_METHOD(fixture, "host and port replace their part of the address", "[config][resolve]") {
+  auto at = [&] {
+    auto e = listen_endpoint(server().values);
+    if (!e)
+      FAIL(text_of(e.error()));
+    return e->host + " " + std::to_string(e->port);
+  };
+  CHECK(at() == "127.0.0.1 8080");
+  flag("port", "0");
+  CHECK(at() == "127.0.0.1 0");
+  write("config.properties", "inference_address=http://0.0.0.0:9000");
+  CHECK(at() == "0.0.0.0 0");
+  flag("host", "::1");
+  CHECK(at() == "::1 0");
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "http://localhost:7000/";
+  CHECK(at() == "localhost 7000");
+  from.variables["SERVING_PORT"] = "7001";
+  CHECK(at() == "localhost 7001");
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "HTTP://[fe80::1]:70";
+  from.variables.erase("SERVING_PORT");
+  CHECK(at() == "fe80::1 70");
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "http://example.org";
+  CHECK(at() == "example.org 80");
+}
+
+TEST_CASE_METHOD(fixture, "a bad address is refused with its place", "[config][resolve]") {
+  for (auto bad : {"https://0.0.0.0:8443", "unix:/tmp/x", "0.0.0.0:80", "http://", "http://:80",
+                   "http://a:b:80", "http://a:65535", "http://a:", "http://[::1", "http://[::1]x",
+                   "http://a/b:80", "http://a:-1"}) {
+    INFO(bad);
+    from.variables["SERVING_INFERENCE_ADDRESS"] = bad;
+    auto e = listen_endpoint(server().values);
+    REQUIRE(!e);
+    CHECK(code_of(e.error()) == ec::bad_option);
+    CHECK(has(text_of(e.error()), "variable SERVING_INFERENCE_ADDRESS"));
+    CHECK(has(text_of(e.error()), bad));
+  }
+}
+
+TEST_CASE_METHOD(fixture, "the model's folder, weights and name", "[config][resolve]") {
+  CHECK(!model_folder("", {}));
+  CHECK(model_folder("", {{"HF_MODEL_ID", "/models/x"}})->string() == "/models/x");
+  CHECK(model_folder("y", {{"HF_MODEL_ID", "/models/x"}})->string() == "y");
+  settings s;
+  CHECK(weights_folder(s, "/models/x") == "/models/x");
+  CHECK(served_name(s, "/models/SmolLM2-135M-Instruct/") == "SmolLM2_135M_Instruct");
+  CHECK(served_name(s, "/") == "model");
+  REQUIRE(s.set("option.model_id", "conf"));
+  CHECK(weights_folder(s, folder) == folder / "conf");
+  CHECK(weights_folder(s, "/nowhere") == "conf");
+  REQUIRE(s.set("option.served_model_name", "tiny-1.5"));
+  CHECK(served_name(s, "/models/x") == "tiny-1.5");
+}
+
+TEST_CASE("an assignment names a known key", "[config][resolve]") {
+  auto a = parse_assignment("option.dtype=a=b");
+  REQUIRE(a);
+  CHECK(a->key == "option.dtype");
+  CHECK(a->text == "a=b");
+  for (auto bad : {"", "=x", "option.dtype", "option.dtpye=1"})
+    CHECK(!parse_assignment(bad));
+  CHECK(has(text_of(parse_assignment("option.dtpye=1").error()), "did you mean option.dtype?"));
+}
