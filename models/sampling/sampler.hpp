@@ -1,9 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
-#include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "troupe/config/error.hpp"
@@ -59,7 +58,7 @@ private:
   sampling_params params_;
   std::vector<int32_t> history_;
   std::vector<occurrence> occurrences_;
-  std::vector<uint32_t> slots_; ///< Open-addressing index into occurrences_, + 1; 0 = free.
+  std::unordered_map<int32_t, size_t> places_; ///< Token -> its place in occurrences_.
 };
 
 /// Draws the token that follows the row's last position, and fills what else `wants` asks of it:
@@ -89,6 +88,13 @@ row_result sample_row(std::span<const float> logits, const sequence_sampler& sam
 /// list when top_n is 0). Sets `into.fault` when the row holds NaN or +Inf or `target` is no token.
 void add_prompt_logprob(std::span<const float> logits, int32_t target, uint16_t top_n,
                         row_result& into);
+
+/// The distribution that `sample_row` draws from: tokens of probability > 0 by ascending id, the one
+/// greedy token with 1 when params().sample is false. For tests and for strategies that need more than
+/// a draw. Errors: ec::row_fault, as above.
+caf::expected<std::vector<token_value>> next_token_distribution(std::span<const float> logits,
+                                                                const sequence_sampler& sampler,
+                                                                uint32_t position);
 
 /// Whether sampling can work with these parameters on a vocabulary of that size.
 /// Errors: ec::invalid_request; the sentence begins with the parameter's name.

@@ -1,0 +1,283 @@
+#include "troupe/models/sampling/sampler.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string_view>
+#include <tuple>
+
+#include "troupe/models/sampling/philox.hpp"
+#include "troupe/models/sampling/processors.hpp"
+#include "troupe/models/sampling/row_kernels.hpp"
+#include "troupe/models/sampling/selection.hpp"
+#include "troupe/models/sampling/warpers.hpp"
+
+namespace troupe::models {
+
+namespace {
+
+using namespace sampling;
+
+/// Buffers of one thread; they grow to the vocabulary and stay.
+struct row_scratch {
+  std::vector<float> raw_max;
+  std::vector<float> scores; ///< After log_softmax, processors, temperature: what differs from the raw row.
+  std::vector<float> scores_max;
+  std::vector<float> weights;
+  std::vector<double> block_sums;
+  std::vector<uint32_t> found;
+  kept_tokens kept;
+  warp_scratch warp;
+};
+
+row_scratch& scratch() {
+  thread_local row_scratch buffers;
+  return buffers;
+}
+
+/// A problem of this row alone; empty means none.
+using complaint = std::string_view;
+
+/// The raw row, looked through once: maxima and the normalizer of its softmax.
+struct raw_row {
+  row_view view;
+  float highest = 0;
+  uint32_t best = 0;
+  double log_total = 0; ///< ln sum exp(x - highest)
+
+  /// ln of the softmax, finite.
+  float logprob(uint32_t token) const {
+    const double value = static_cast<double>(view.values[token]) - highest - log_total;
+    return static_cast<float>(std::clamp(value, double{std::numeric_limits<float>::lowest()}, 0.0));
+  }
+};
+
+complaint look_through(std::span<const float> logits, row_scratch& s, raw_row& raw) {
+  if (logits.empty())
+    return "the row has no logits";
+  s.raw_max.resize(blocks_of(logits.size()));
+  kernels().block_max(logits.data(), logits.size(), s.raw_max.data());
+  raw.view = {logits, s.raw_max};
+  raw.highest = *std::max_element(s.raw_max.begin(), s.raw_max.end());
+  if (!std::isfinite(raw.highest))
+    return raw.highest > 0 ? "the logits hold +Inf" : "the logits hold no finite number";
+  raw.log_total = std::log(kernels().exp_sum(logits.data(), logits.size(), raw.highest));
+  if (std::isnan(raw.log_total))
+    return "the logits hold NaN";
+  raw.best = raw.view.top().second;
+  return {};
+}
+
+/// The row after processors and temperature: the raw one itself when nothing changes it.
+struct scored_row {
+  row_view view;
+  float highest = 0;
+  uint32_t best = 0;
+};
+
+/// @param normalized Start from log_softmax, as beam search does, rather than from the raw logits.
+complaint score(const raw_row& raw, const sequence_sampler& sampler, uint32_t position,
+                bool normalized, row_scratch& s, scored_row& row) {
+  const auto& p = sampler.params();
+  const bool processed = has_processors(p);
+  const bool tempered = p.sample && p.temperature != 1.0f;
+  row = {raw.view, raw.highest, raw.best};
+  if (!processed && !tempered && !normalized)
+    return {};
+  if (processed && (sampler.has_gap() || sampler.history().size() != position)
+      && needs_history(p))
+    return "the sequence's known tokens do not reach the position that is drawn";
+  if (tempered && !(p.temperature > 0 && std::isfinite(p.temperature)))
+    return "temperature must be a positive number when sampling";
+  const size_t count = raw.view.values.size();
+  const float* from = raw.view.values.data();
+  s.scores.resize(count);
+  s.scores_max.resize(blocks_of(count));
+  if (normalized || processed) {
+    const auto shift = static_cast<float>(raw.highest + raw.log_total);
+    for (size_t i = 0; i < count; ++i)
+      s.scores[i] = normalized ? from[i] - shift : from[i];
+    if (processed)
+      apply_processors(sampler, s.scores);
+    from = s.scores.data();
+  }
+  if (tempered)
+    kernels().divide(from, count, p.temperature, s.scores.data(), s.scores_max.data());
+  else
+    kernels().block_max(from, count, s.scores_max.data());
+  row.view = {s.scores, s.scores_max};
+  std::tie(row.highest, row.best) = row.view.top();
+  if (!std::isfinite(row.highest))
+    return row.highest > 0 ? "a score overflowed: temperature or a penalty is too small"
+                           : "every token is masked: relax bad_words, suppress_tokens, "
+                             "no_repeat_ngram_size or the minimum length";
+  return {};
+}
+
+/// The token at which the running sum of weights passes `target`. Rounding may let the sum end short
+/// of it: then the last token of positive weight.
+size_t walk(std::span<const float> weights, double sum, double target) {
+  size_t last = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] <= 0)
+      continue;
+    last = i;
+    sum += weights[i];
+    if (sum > target)
+      break;
+  }
+  return last;
+}
+
+/// Inverse CDF over the whole row: first over blocks, then within one.
+uint32_t draw_any(const scored_row& row, double u, row_scratch& s) {
+  const size_t count = row.view.values.size();
+  s.weights.resize(count);
+  s.block_sums.resize(blocks_of(count));
+  const double total = kernels().exp_store(row.view.values.data(), count, row.highest,
+                                           s.weights.data(), s.block_sums.data());
+  const double target = u * total;
+  double sum = 0;
+  size_t block = 0, last = 0;
+  for (; block < s.block_sums.size(); ++block) {
+    if (s.block_sums[block] <= 0)
+      continue;
+    last = block;
+    if (sum + s.block_sums[block] > target)
+      break;
+    sum += s.block_sums[block];
+  }
+  if (block == s.block_sums.size())
+    sum -= s.block_sums[last];
+  const size_t first = last * row_block;
+  const auto weights = std::span<const float>{s.weights}.subspan(first, std::min(row_block, count - first));
+  return static_cast<uint32_t>(first + walk(weights, sum, target));
+}
+
+uint32_t choose(const sampling_params& p, const scored_row& row, uint32_t position, row_scratch& s) {
+  if (!p.sample)
+    return row.best;
+  const double u = philox_uniform(p.seed, p.sequence_index, position);
+  if (!has_filters(p, row.view.values.size()))
+    return draw_any(row, u, s);
+  keep_likely(p, row.view, row.highest, s.warp, s.kept);
+  return s.kept.ids[walk(s.kept.weights, 0.0, u * s.kept.total)];
+}
+
+void fill_top(const raw_row& raw, size_t count, row_scratch& s, std::vector<token_value>& top) {
+  largest(raw.view, count, s.warp.selection, s.found);
+  top.reserve(s.found.size() + 1);
+  for (const auto token : s.found)
+    top.push_back({static_cast<int32_t>(token), raw.logprob(token)});
+}
+
+void add_if_absent(std::vector<token_value>& top, token_value chosen) {
+  if (std::none_of(top.begin(), top.end(),
+                   [&](const token_value& t) { return t.token == chosen.token; }))
+    top.push_back(chosen);
+}
+
+void fill_candidates(const sampling_params& p, const scored_row& row, size_t count, row_scratch& s,
+                     std::vector<token_value>& candidates) {
+  if (p.sample && has_filters(p, row.view.values.size())) {
+    keep_likely(p, row.view, row.highest, s.warp, s.kept);
+    for (size_t i = 0; i < s.kept.ids.size(); ++i)
+      candidates.push_back({static_cast<int32_t>(s.kept.ids[i]), s.kept.scores[i]});
+    std::stable_sort(candidates.begin(), candidates.end(),
+                     [](const token_value& a, const token_value& b) { return a.value > b.value; });
+    candidates.resize(std::min(candidates.size(), count));
+    return;
+  }
+  largest(row.view, count, s.warp.selection, s.found);
+  for (const auto token : s.found)
+    if (std::isfinite(row.view.values[token]))
+      candidates.push_back({static_cast<int32_t>(token), row.view.values[token]});
+}
+
+void fail(row_result& result, uint32_t position, complaint why) {
+  result.fault = ec::row_fault;
+  result.fault_text = "no token can be chosen at position " + std::to_string(position) + ": "
+                      + std::string{why};
+}
+
+} // namespace
+
+row_result sample_row(std::span<const float> logits, const sequence_sampler& sampler,
+                      const row_wants& wants, uint32_t position) {
+  auto& s = scratch();
+  row_result result;
+  result.sequence = sampler.id();
+  raw_row raw;
+  if (const auto why = look_through(logits, s, raw); !why.empty()) {
+    fail(result, position, why);
+    return result;
+  }
+  if (wants.sample || wants.candidates > 0) {
+    scored_row row;
+    if (const auto why = score(raw, sampler, position, wants.candidates > 0, s, row); !why.empty()) {
+      fail(result, position, why);
+      return result;
+    }
+    if (wants.candidates > 0) {
+      fill_candidates(sampler.params(), row, wants.candidates, s, result.candidates);
+    } else {
+      const auto token = choose(sampler.params(), row, position, s);
+      result.token = static_cast<int32_t>(token);
+      result.logprob = raw.logprob(token);
+    }
+  }
+  if (wants.top_n > 0) {
+    fill_top(raw, wants.top_n, s, result.top);
+    if (result.token >= 0)
+      add_if_absent(result.top, {result.token, result.logprob});
+  }
+  return result;
+}
+
+void add_prompt_logprob(std::span<const float> logits, int32_t target, uint16_t top_n,
+                        row_result& into) {
+  auto& s = scratch();
+  raw_row raw;
+  complaint why = look_through(logits, s, raw);
+  if (why.empty() && (target < 0 || static_cast<size_t>(target) >= logits.size()))
+    why = "the prompt holds an id outside of the vocabulary";
+  if (!why.empty()) {
+    into.fault = ec::row_fault;
+    into.fault_text = "no log-probability for prompt token " + std::to_string(target) + ": "
+                      + std::string{why};
+    return;
+  }
+  const token_value chosen{target, raw.logprob(static_cast<uint32_t>(target))};
+  into.prompt.push_back(chosen);
+  auto& top = into.prompt_top.emplace_back();
+  if (top_n > 0) {
+    fill_top(raw, top_n, s, top);
+    add_if_absent(top, chosen);
+  }
+}
+
+caf::expected<std::vector<token_value>> next_token_distribution(std::span<const float> logits,
+                                                                const sequence_sampler& sampler,
+                                                                uint32_t position) {
+  auto& s = scratch();
+  raw_row raw;
+  scored_row row;
+  auto why = look_through(logits, s, raw);
+  if (why.empty())
+    why = score(raw, sampler, position, false, s, row);
+  if (!why.empty())
+    return caf::make_error(ec::row_fault, std::string{why});
+  std::vector<token_value> result;
+  const auto& p = sampler.params();
+  if (!p.sample) {
+    result.push_back({static_cast<int32_t>(row.best), 1.0f});
+    return result;
+  }
+  keep_likely(p, row.view, row.highest, s.warp, s.kept);
+  for (size_t i = 0; i < s.kept.ids.size(); ++i)
+    if (const auto probability = static_cast<float>(s.kept.weights[i] / s.kept.total); probability > 0)
+      result.push_back({static_cast<int32_t>(s.kept.ids[i]), probability});
+  return result;
+}
+
+} // namespace troupe::models
