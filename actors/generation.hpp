@@ -142,6 +142,7 @@ struct model_spec {
   uint32_t retry_threshold = 0;     ///< Shard deaths survived before the model counts as failed.
   uint32_t loading_timeout_ms = 240'000;
   bool trust_request_template = false;
+  bool prefix_cache = true;         ///< Share KV blocks of prompts that begin alike.
 };
 
 enum class model_state : uint8_t { loading, ready, reloading, failed, draining };

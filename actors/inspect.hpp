@@ -57,7 +57,7 @@ TROUPE_INSPECT(tokenize_request, x.model, x.input)
 TROUPE_INSPECT(tokenize_answer, x.tokens, x.max_model_len)
 TROUPE_INSPECT(detokenize_request, x.model, x.tokens)
 TROUPE_INSPECT(model_spec, x.name, x.load, x.queue_limit, x.tokenizer_threads, x.retry_threshold,
-               x.loading_timeout_ms, x.trust_request_template)
+               x.loading_timeout_ms, x.trust_request_template, x.prefix_cache)
 TROUPE_INSPECT(model_status, x.name, x.folder, x.architecture, x.state, x.problem, x.context,
                x.vocabulary, x.queued, x.running, x.load_progress, x.since_unix,
                x.has_chat_template)
