@@ -6,6 +6,7 @@
 #include <caf/all.hpp>
 
 #include "troupe/actors/generation.hpp"
+#include "troupe/actors/scheduling/sequence.hpp"
 #include "troupe/models/activation.hpp"
 #include "troupe/models/step.hpp"
 
@@ -13,41 +14,6 @@
 /// request -> scheduler -> shards -> scheduler -> request -> sink. `inspect` overloads are in
 /// actors/inspect.hpp, included at the end.
 namespace troupe {
-
-/// A sequence as its request hands it to the scheduler.
-struct new_sequence {
-  std::vector<int32_t> prompt;
-  uint32_t max_new_tokens = 1;     ///< >= 1; prompt + this never exceeds the context.
-  sampling_params sampling;
-  std::vector<int32_t> stop_tokens; ///< Ends the sequence after one of these (eos ones too unless ignored).
-  row_wants wants;                  ///< What each sampled token is to carry; prompt_logprobs included.
-  int32_t priority = 3;
-  std::string cache_salt;           ///< Separates prefix-cache entries that must not be shared.
-  double rope_base = 0;
-  uint32_t slot_timeout_ms = 0;     ///< 0 = waits as long as it takes.
-};
-
-/// Tokens of one sequence, in order. More than one only when they became known together.
-struct token_batch {
-  sequence_id sequence{};
-  std::vector<row_result> tokens;  ///< Each with a drawn token; the first may carry prompt log-probabilities.
-  uint32_t cached_tokens = 0;      ///< Set with the first: prompt tokens taken from the prefix cache.
-};
-
-/// Why a sequence ended by itself.
-enum class sequence_end : uint8_t { length, stop_token };
-
-/// Numbers the engine's status routes and the tests read.
-struct scheduler_load {
-  uint32_t waiting = 0;
-  uint32_t running = 0;
-  uint32_t parked = 0;
-  uint32_t steps_in_flight = 0;
-  uint32_t blocks_total = 0;
-  uint32_t blocks_used = 0;   ///< Referenced by a live sequence.
-  uint32_t blocks_cached = 0; ///< Unreferenced, kept for the prefix cache.
-  uint32_t blocks_shared = 0; ///< Referenced by more than one sequence.
-};
 
 /// A text or chat for the tokenizer pool. Answered with the ids.
 struct encode_job {
@@ -132,6 +98,15 @@ using tokenizer_actor = caf::typed_actor<
     // Errors: ec::prompt_too_long, template_failed, invalid_request.
     caf::replies_to<encode_job>::with<encoded_prompt>,
     caf::replies_to<detokenize_request>::with<std::string>>;
+
+/// Who a shard reports its loading to; every model actor is one.
+using shard_owner = caf::typed_actor<
+    // The shard with this index holds its layers now.
+    caf::reacts_to<loaded_atom, uint32_t>,
+    // It could not be loaded, and has quit. Errors: those of its stage factory, ec::cancelled.
+    caf::reacts_to<fault_atom, uint32_t, caf::error>,
+    // While it loads: index, bytes done, bytes of all.
+    caf::reacts_to<progress_atom, uint32_t, uint64_t, uint64_t>>;
 
 /// Contiguous layers on one device, on a thread of its own. Pairs a step with the activation of the
 /// same id in any order of arrival, and runs ids in order.
