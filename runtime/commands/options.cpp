@@ -1,0 +1,56 @@
+#include "troupe/runtime/commands.hpp"
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "troupe/config/render.hpp"
+#include "troupe/runtime/command_line.hpp"
+
+namespace troupe::runtime {
+
+namespace {
+
+struct arguments {
+  std::string path;
+  bool markdown = false;
+};
+
+int show_options(const arguments& given, const typed_settings& typed) {
+  if (given.markdown) {
+    std::fputs(config::options_markdown().c_str(), stdout);
+    return 0;
+  }
+  auto from = sources_of(typed);
+  if (!from)
+    return fail(from.error());
+  auto server = config::resolve_server(*from);
+  if (!server)
+    return fail(server.error());
+  auto values = server->values;
+  auto warnings = server->warnings;
+  if (auto folder = config::model_folder(given.path, from->variables); folder) {
+    auto model = config::resolve_model(*from, server->values, *folder);
+    if (!model)
+      return fail(model.error());
+    values = model->values;
+    warnings.insert(warnings.end(), model->warnings.begin(), model->warnings.end());
+  }
+  std::fputs(config::options_table(values).c_str(), stdout);
+  for (const auto& warning : warnings)
+    std::fprintf(stderr, "warning: %s\n", warning.c_str());
+  return 0;
+}
+
+} // namespace
+
+void add_options(CLI::App& app, command& chosen) {
+  auto* sub = app.add_subcommand("options", "Prints every option, its value and where that comes from");
+  auto given = std::make_shared<arguments>();
+  sub->add_option("path", given->path, "Model folder whose serving.properties counts in")->type_name("PATH");
+  sub->add_flag("--markdown", given->markdown, "Prints the reference that docs/options.md holds");
+  auto typed = add_setting_flags(*sub);
+  sub->callback([=, &chosen] { chosen = [=] { return show_options(*given, *typed); }; });
+}
+
+} // namespace troupe::runtime

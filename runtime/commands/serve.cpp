@@ -1,0 +1,161 @@
+#include "troupe/runtime/commands.hpp"
+
+#include <cstdio>
+
+#include <CLI/CLI.hpp>
+
+#include "troupe/actors/telemetry/log.hpp"
+#include "troupe/config/resolve.hpp"
+#include "troupe/http/server.hpp"
+#include "troupe/runtime/command_line.hpp"
+#include "troupe/runtime/host.hpp"
+#include "troupe/runtime/process.hpp"
+
+namespace troupe::runtime {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+struct arguments {
+  std::string path;
+  bool dummy = false;
+};
+
+telemetry::log_settings log_settings_of(const config::settings& server) {
+  using level = telemetry::log_level;
+  const auto& word = server.text("log_level");
+  telemetry::log_settings result;
+  result.json = server.text("log_format") == "json";
+  constexpr std::pair<std::string_view, level> words[] = {
+      {"trace", level::trace}, {"debug", level::debug}, {"info", level::info}, {"warn", level::warn},
+      {"error", level::error}, {"fatal", level::fatal}, {"off", level::off}};
+  for (const auto& [name, value] : words)
+    if (word == name)
+      result.level = value;
+  return result;
+}
+
+uint32_t milliseconds(std::chrono::milliseconds time) { return static_cast<uint32_t>(time.count()); }
+
+http::server_settings server_settings_of(const config::settings& s, const config::endpoint& where,
+                                         const std::string& model) {
+  http::server_settings result;
+  result.address = where.host;
+  result.port = where.port;
+  result.threads = static_cast<uint32_t>(s.integer("number_of_netty_threads"));
+  result.max_header_bytes = static_cast<size_t>(s.integer("max_header_size"));
+  result.max_request_size = static_cast<uint64_t>(s.integer("max_request_size"));
+  result.header_timeout = s.duration("header_timeout");
+  result.body_timeout = s.duration("body_timeout");
+  result.idle_timeout = s.duration("keep_alive_timeout");
+  result.request_id_header = s.text("request_id_header_key");
+  result.cors_allowed_origin = s.text("cors_allowed_origin");
+  result.cors_allowed_methods = s.text("cors_allowed_methods");
+  result.cors_allowed_headers = s.text("cors_allowed_headers");
+  result.metrics_enabled = s.boolean("prometheus");
+  result.version = TROUPE_VERSION;
+  auto& dialect = result.dialect;
+  dialect.default_model = model;
+  dialect.output_formatter = s.text("option.output_formatter");
+  dialect.tgi_compat = s.boolean("option.tgi_compat");
+  dialect.decoding_strategy = s.text("option.decoding_strategy");
+  if (s.has("option.openai_finish_reasons"))
+    dialect.openai_finish_reasons = s.boolean("option.openai_finish_reasons");
+  dialect.trust_request_template = s.boolean("trust_request_chat_template");
+  dialect.slot_timeout_ms = milliseconds(s.duration("option.predict_timeout"));
+  dialect.read_timeout_ms = milliseconds(s.duration("chunked_read_timeout"));
+  dialect.bad_request_status = static_cast<int>(s.integer("bad_request_http_code"));
+  dialect.wlm_error_status = static_cast<int>(s.integer("wlm_error_http_code"));
+  dialect.throttle_status = static_cast<int>(s.integer("throttle_error_http_code"));
+  dialect.timeout_status = static_cast<int>(s.integer("timeout_http_code"));
+  dialect.server_error_status = static_cast<int>(s.integer("server_error_http_code"));
+  result.log = [](http::log_level level, std::string_view request, std::string_view text) {
+    using to = telemetry::log_level;
+    constexpr to levels[] = {to::debug, to::info, to::warn, to::error};
+    telemetry::log(levels[static_cast<size_t>(level)], request, text);
+  };
+  return result;
+}
+
+/// What to try next, for people; a log line would drown it.
+void print_hints(const std::string& url, const model_status& model) {
+  std::printf("\ntroupe serves %s (%s, context %u) on %s\n\n"
+              "try:   curl -N %s/v1/chat/completions -H 'content-type: application/json' \\\n"
+              "         -d '{\"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": "
+              "\"What is the capital of France?\"}]}'\n"
+              "or:    openai.OpenAI(base_url=\"%s/v1\", api_key=\"none\").chat.completions.create(\n"
+              "         model=\"%s\", messages=[{\"role\": \"user\", \"content\": \"Hello\"}])\n"
+              "stop:  Ctrl-C (running requests finish first; once more stops at once)\n\n",
+              model.name.c_str(), model.architecture.c_str(), model.context, url.c_str(), url.c_str(),
+              url.c_str(), model.name.c_str());
+  std::fflush(stdout);
+}
+
+int serve(const arguments& given, const typed_settings& typed) {
+  auto from = sources_of(typed);
+  if (!from)
+    return fail(from.error());
+  auto server = config::resolve_server(*from);
+  if (!server)
+    return fail(server.error());
+  telemetry::configure_log(log_settings_of(server->values));
+  caf::expected<std::filesystem::path> folder = std::filesystem::path{};
+  if (!given.dummy)
+    folder = config::model_folder(given.path, from->variables);
+  if (!folder)
+    return fail(folder.error());
+  auto model = config::resolve_model(*from, server->values, *folder);
+  if (!model)
+    return fail(model.error());
+  for (const auto& warnings : {server->warnings, model->warnings})
+    for (const auto& warning : warnings)
+      telemetry::log(telemetry::log_level::warn, {}, warning);
+  auto where = config::listen_endpoint(server->values);
+  if (!where)
+    return fail(where.error());
+  raise_file_limit();
+
+  host running{server->values};
+  auto spec = spec_of(model->values, folder->string(), given.dummy);
+  auto ready = running.load(spec);
+  if (!ready)
+    return fail(ready.error());
+
+  auto front = http::server::start(running.system(), running.engine(), running.metrics(),
+                                   server_settings_of(model->values, *where, spec.name));
+  if (!front)
+    return fail(front.error());
+  auto url = "http://" + (where->host.find(':') == std::string::npos ? where->host : "[" + where->host + "]") +
+             ":" + std::to_string((*front)->port());
+  print_hints(url, *ready);
+
+  while (wait_signal(1h) == 0) {
+  }
+  auto patience = server->values.duration("drain_timeout");
+  telemetry::log(telemetry::log_level::info, {},
+                 "stopping: running requests have " + std::to_string(patience.count() / 1000) +
+                     " s to finish; a second signal stops at once");
+  (*front)->drain();
+  bool finished = running.drain(patience);
+  (*front)->stop();
+  telemetry::log(telemetry::log_level::info, {}, finished ? "stopped" : "stopped before all had finished");
+  return 0;
+}
+
+} // namespace
+
+void add_serve(CLI::App& app, command& chosen) {
+  auto* sub = app.add_subcommand("serve", "Serves a model folder over HTTP");
+  auto given = std::make_shared<arguments>();
+  sub->add_option("path", given->path, "Model folder (config.json, *.safetensors, tokenizer.json); HF_MODEL_ID when left out")
+      ->type_name("PATH");
+  sub->add_flag("--dummy-model", given->dummy,
+                "Serves a model without weights whose arithmetic is free, to measure the runtime");
+  auto typed = add_setting_flags(*sub);
+  sub->footer("Every option can also be set in PATH/serving.properties, in config.properties, by a variable "
+              "of the environment or with -o; `troupe options` says which.");
+  sub->callback([=, &chosen] { chosen = [=] { return serve(*given, *typed); }; });
+}
+
+} // namespace troupe::runtime

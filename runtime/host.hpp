@@ -1,0 +1,46 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+
+#include "troupe/config/options.hpp"
+#include "troupe/runtime/embed.hpp"
+
+namespace troupe::runtime {
+
+/// The program's own actor system with an engine in it. One thread (main) uses it; its destructor
+/// ends the engine and waits for every actor.
+class host {
+public:
+  /// @param server The settings that size the actor system.
+  explicit host(const config::settings& server);
+  ~host();
+
+  caf::actor_system& system() { return *system_; }
+  const engine_actor& engine() const { return engine_; }
+  const std::shared_ptr<telemetry::metrics>& metrics() const { return metrics_; }
+
+  /// Loads a model, drawing progress on a terminal. SIGINT and SIGTERM end the wait with
+  /// ec::cancelled. Errors: as engine_actor's load.
+  caf::expected<model_status> load(const model_spec& spec);
+
+  /// Lets running requests finish for so long at most. A second signal ends the wait; true when all
+  /// had ended by themselves.
+  bool drain(std::chrono::milliseconds timeout);
+
+private:
+  struct configuration;
+  std::unique_ptr<configuration> config_;
+  std::unique_ptr<caf::actor_system> system_;
+  std::shared_ptr<telemetry::metrics> metrics_;
+  engine_actor engine_;
+};
+
+/// How the settings ask for the model in `folder` to be loaded.
+/// @param dummy The model without weights, for measuring the runtime.
+model_spec spec_of(const config::settings& model, const std::string& folder, bool dummy);
+
+} // namespace troupe::runtime

@@ -1,0 +1,58 @@
+#include "troupe/runtime/process.hpp"
+
+#include <csignal>
+#include <cstdlib>
+#include <ctime>
+#include <string_view>
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+namespace troupe::runtime {
+
+namespace {
+sigset_t watched() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+} // namespace
+
+void take_signals() {
+  auto set = watched();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+int wait_signal(std::chrono::milliseconds timeout) {
+  auto set = watched();
+  auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timeout);
+  timespec wait{};
+  wait.tv_sec = seconds.count();
+  wait.tv_nsec = std::chrono::nanoseconds{timeout - seconds}.count();
+  auto caught = sigtimedwait(&set, nullptr, &wait);
+  return caught > 0 ? caught : 0;
+}
+
+uint64_t raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return 0;
+  if (limit.rlim_cur < limit.rlim_max) {
+    auto wanted = limit;
+    wanted.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &wanted) == 0)
+      limit = wanted;
+  }
+  return limit.rlim_cur;
+}
+
+bool on_terminal() {
+  const char* term = std::getenv("TERM");
+  return isatty(STDERR_FILENO) == 1 && (!term || std::string_view{term} != "dumb");
+}
+
+} // namespace troupe::runtime
