@@ -4,8 +4,7 @@ include(GNUInstallDirs)
 
 add_library(troupe_shared SHARED ${CMAKE_CURRENT_LIST_DIR}/embed.cpp)
 set_target_properties(troupe_shared PROPERTIES OUTPUT_NAME troupe VERSION ${PROJECT_VERSION}
-                      SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
-                      EXCLUDE_FROM_ALL ON)
+                      SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 target_link_libraries(troupe_shared PRIVATE troupe_http troupe_actors troupe_models)
 target_include_directories(troupe_shared PRIVATE ${TROUPE_INCLUDE_DIR})
 # The Rust archive exports the names of its own C libraries, which must not reach a host.
@@ -20,7 +19,7 @@ set(public_headers
   http/settings.hpp http/server.hpp runtime/embed.hpp)
 
 install(TARGETS troupe_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS troupe_shared EXPORT troupeTargets
+install(TARGETS troupe_shared
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 foreach(header ${public_headers})
   get_filename_component(folder ${header} DIRECTORY)
