@@ -1,0 +1,59 @@
+# The commands of this repository; `make help` lists them. The work is done by tools/setup and its
+# stages, by CMake presets and by ctest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: serve test test-long build bench format asan tsan clean install help
+
+PREFIX ?= /usr/local
+HOST ?= 127.0.0.1
+PORT ?= 8080
+MODEL ?= .cache/models/SmolLM2-135M-Instruct
+# Further flags of `troupe serve`.
+ARGS ?=
+
+tools := packages rust python libtorch
+
+serve: ## install, build, prepare the default model and serve it (MODEL= HOST= PORT= ARGS=)
+	@tools/setup $(tools) model build
+	@exec build/release/bin/troupe serve $(MODEL) --host $(HOST) --port $(PORT) $(ARGS)
+
+test: ## install, build, and run all tests but the long ones
+	@tools/setup $(tools) model clients build
+	@tools/run_tests release
+
+test-long: ## the tests once more under sanitizers, then the long ones
+	@tools/setup $(tools) model clients build
+	@PRESET=asan tools/setup build
+	@tools/run_tests asan
+	@PRESET=tsan tools/setup build
+	@tools/run_tests tsan
+	@tools/run_tests long
+
+build: ## install what is missing and build everything (release)
+	@tools/setup $(tools) build
+
+bench: ## measure against peers, side by side
+	@tools/setup $(tools) model clients build
+	@tools/run_bench
+
+format: ## clang-format all of our C++
+	@tools/format
+
+asan: ## build and test with address and undefined-behaviour sanitizers
+	@PRESET=asan tools/setup $(tools) model build
+	@tools/run_tests asan
+
+tsan: ## build and test with the thread sanitizer
+	@PRESET=tsan tools/setup $(tools) model build
+	@tools/run_tests tsan
+
+clean: ## delete all builds; downloads and models in .cache stay
+	rm -rf build models/tokenizer/shim/target
+
+install: build ## install programs, libraries and headers below PREFIX
+	@cmake --install build/release --prefix $(PREFIX)
+
+help: ## list these targets
+	@echo "usage: make TARGET"; echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@echo; echo "Programs land in build/release/bin, models in .cache/models."
