@@ -1,0 +1,100 @@
+#include "troupe/models/cpu/attention.hpp"
+
+#include <algorithm>
+
+#include "troupe/models/cpu/convert.hpp"
+#include "troupe/models/cpu/kernels/table.hpp"
+
+namespace troupe::models::cpu {
+
+namespace {
+
+/// Query rows of one unit: enough to reuse a tile of keys and values, few enough for many units.
+constexpr uint32_t unit_rows = 36;
+
+void put(float* to, float x) {
+  *to = x;
+}
+
+void put(uint16_t* to, float x) {
+  *to = fp32_to_bf16(x);
+}
+
+template <class Element>
+void write_token(const kv_layout& layout, std::byte* block, uint32_t slot, const float* k, const float* v) {
+  auto* keys = reinterpret_cast<Element*>(block);
+  auto* values = keys + layout.kv_heads * layout.head_elements();
+  for (uint32_t h = 0; h < layout.kv_heads; ++h) {
+    Element* key = keys + h * layout.head_elements() + slot;
+    Element* value = values + h * layout.head_elements() + size_t{slot} * layout.head_size;
+    for (uint32_t d = 0; d < layout.head_size; ++d)
+      put(key + size_t{d} * layout.block_tokens, k[h * layout.head_size + d]);
+    for (uint32_t d = 0; d < layout.head_size; ++d)
+      put(value + d, v[h * layout.head_size + d]);
+  }
+}
+
+} // namespace
+
+void write_kv(context& where, const kv_pages& pages, std::span<const attention_row> rows, const float* k,
+              size_t k_stride, const float* v, size_t v_stride) {
+  const kv_layout& layout = pages.layout;
+  // A part is a row: the threads then never write to the same line of a block.
+  where.pool().parallel_for(rows.size(), [&](size_t index, size_t) {
+    const attention_row& row = rows[index];
+    for (uint32_t i = 0; i < row.token_count; ++i) {
+      const uint32_t position = row.position + i;
+      std::byte* block = pages.base + row.blocks[position / layout.block_tokens] * pages.block_stride;
+      const uint32_t slot = position % layout.block_tokens;
+      const size_t token = row.first_token + i;
+      if (layout.type == dtype::fp32)
+        write_token<float>(layout, block, slot, k + token * k_stride, v + token * v_stride);
+      else
+        write_token<uint16_t>(layout, block, slot, k + token * k_stride, v + token * v_stride);
+    }
+  });
+}
+
+void attend(context& where, const kv_pages& pages, std::span<const attention_row> rows, const attention& a) {
+  const kv_layout& layout = pages.layout;
+  const uint32_t group = a.heads / layout.kv_heads;
+  const uint32_t unit_tokens = std::max<uint32_t>(unit_rows / group, 1);
+  const auto units_of = [&](const attention_row& row) {
+    return size_t{layout.kv_heads} * ((row.token_count + unit_tokens - 1) / unit_tokens);
+  };
+  size_t units = 0;
+  for (const auto& row : rows)
+    units += units_of(row);
+  const size_t scratch_bytes
+    = attention_scratch_floats(size_t{unit_tokens} * group, layout.head_size) * sizeof(float);
+  where.pool().parallel_for(units, [&](size_t index, size_t thread) {
+    size_t left = index;
+    const attention_row* row = rows.data();
+    for (; left >= units_of(*row); ++row)
+      left -= units_of(*row);
+    const uint32_t kv_head = static_cast<uint32_t>(left) % layout.kv_heads;
+    const uint32_t first = static_cast<uint32_t>(left) / layout.kv_heads * unit_tokens;
+    attention_unit u;
+    const size_t head_offset = size_t{kv_head} * group * layout.head_size;
+    u.q = a.q + (row->first_token + first) * a.q_stride + head_offset;
+    u.q_stride = a.q_stride;
+    u.out = a.out + (row->first_token + first) * a.out_stride + head_offset;
+    u.out_stride = a.out_stride;
+    u.tokens = std::min(unit_tokens, row->token_count - first);
+    u.group = group;
+    u.position = row->position + first;
+    u.window = a.window;
+    u.scale = a.scale;
+    u.head_size = layout.head_size;
+    u.block_tokens = layout.block_tokens;
+    u.bf16 = layout.type == dtype::bf16;
+    u.keys = pages.base + kv_head * layout.head_elements() * layout.element_bytes();
+    u.values = u.keys + layout.kv_heads * layout.head_elements() * layout.element_bytes();
+    u.block_stride = pages.block_stride;
+    u.blocks = row->blocks;
+    u.scratch = static_cast<float*>(where.thread_scratch(thread).reserve(scratch_bytes));
+    where.kernels().attend(u);
+  });
+}
+
+} // namespace troupe::models::cpu

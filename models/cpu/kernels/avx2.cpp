@@ -1,0 +1,27 @@
+#include "troupe/models/cpu/kernels/vector_avx2.hpp"
+
+#include "troupe/models/cpu/kernels/attention_impl.hpp"
+#include "troupe/models/cpu/kernels/elementwise_impl.hpp"
+#include "troupe/models/cpu/kernels/product_impl.hpp"
+
+namespace troupe::models::cpu {
+
+const kernel_table avx2_kernels{
+  .level = isa::avx2,
+  .tile_rows = simd::tile_rows,
+  .pairs_of_x = false,
+  .multiply_fp32 = multiply_fp32,
+  .multiply_bf16 = multiply_bf16,
+  .finish = finish_tile,
+  .pack_fp32 = pack_rows,
+  .pack_bf16 = nullptr,
+  .attend = attend,
+  .rms_norm = rms_norm_row,
+  .layer_norm = layer_norm_row,
+  .add = add_rows,
+  .silu = silu_row,
+  .gelu_tanh = gelu_tanh_row,
+  .rotate = rotate_heads,
+};
+
+} // namespace troupe::models::cpu

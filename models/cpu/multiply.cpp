@@ -1,0 +1,191 @@
+#include <algorithm>
+#include <cstring>
+
+#include "troupe/models/cpu/kernels/table.hpp"
+#include "troupe/models/cpu/packed_matrix.hpp"
+
+/// Cuts a product into tiles for the kernels. However it is cut, a tile goes on from the fp32 sums
+/// of the stretch of k before, so the cuts cannot be seen in the result.
+namespace troupe::models::cpu {
+
+namespace {
+
+/// Sizes are bytes of caches that nearly every x86-64 server has; halves leave room for the rest.
+constexpr size_t l1_share = 24 << 10;
+constexpr size_t l2_share = 512 << 10;
+constexpr size_t few_rows = 64; ///< Up to here each stretch of weights is kept in L1 for all rows.
+constexpr size_t step_bytes = panel_columns * 4; ///< Of a panel, per k in fp32 and per pair in bf16.
+constexpr size_t stream_distance = 4096; ///< How far a single tile fetches ahead in its weights.
+
+/// How the rows are cut: evenly, none above the kernel's limit.
+struct row_cut {
+  size_t rows = 0;
+  size_t tiles = 0;
+  size_t begin(size_t tile) const { return rows * tile / tiles; }
+  size_t count(size_t tile) const { return begin(tile + 1) - begin(tile); }
+};
+
+/// A product with x packed for the kernels.
+struct job {
+  const kernel_table& kernels;
+  const packed_matrix& weight;
+  const product& p;
+  row_cut cut;
+  bool fp32 = true;
+  size_t steps = 0;       ///< k, or pairs of k.
+  size_t x_step_bytes = 0; ///< Of one row of packed x per step.
+  const std::byte* x = nullptr;
+};
+
+/// Bytes of one row of packed x.
+size_t packed_row_bytes(const job& j) {
+  return j.steps * j.x_step_bytes;
+}
+
+void pack_tile(const job& j, size_t index, std::byte* packed) {
+  const size_t begin = j.cut.begin(index);
+  const size_t rows = j.cut.count(index);
+  const size_t k = j.weight.k();
+  const float* x = j.p.x + begin * j.p.x_stride;
+  std::byte* to = packed + begin * packed_row_bytes(j);
+  if (!j.fp32 && j.kernels.pairs_of_x) {
+    j.kernels.pack_bf16(x, j.p.x_stride, rows, k, reinterpret_cast<uint32_t*>(to));
+    return;
+  }
+  auto* floats = reinterpret_cast<float*>(to);
+  j.kernels.pack_fp32(x, j.p.x_stride, rows, k, floats);
+  if (!j.fp32 && k % 2 != 0)
+    std::fill_n(floats + k * rows, rows, 0.0f);
+}
+
+/// Puts x into the order of the kernels, unless it is already.
+void pack_x(context& where, job& j) {
+  const size_t k = j.weight.k();
+  const bool as_it_is = j.p.m == 1 && (j.fp32 || (!j.kernels.pairs_of_x && k % 2 == 0));
+  if (as_it_is) {
+    j.x = reinterpret_cast<const std::byte*>(j.p.x);
+    return;
+  }
+  auto* packed = static_cast<std::byte*>(where.shared_scratch().reserve(j.p.m * packed_row_bytes(j)));
+  constexpr size_t worth_sharing = 64 * 1024;
+  if (j.p.m * k < worth_sharing) {
+    for (size_t i = 0; i < j.cut.tiles; ++i)
+      pack_tile(j, i, packed);
+  } else {
+    where.pool().parallel_for(j.cut.tiles, [&](size_t i, size_t) { pack_tile(j, i, packed); });
+  }
+  j.x = packed;
+}
+
+/// The stretch [step, step + steps) of one panel for one tile of rows.
+void run_tile(const job& j, size_t panel, size_t tile_index, size_t step, size_t steps, float* sums,
+              const std::byte* ahead, size_t ahead_step) {
+  const size_t rows = j.cut.count(tile_index);
+  tile t;
+  t.x = j.x + j.cut.begin(tile_index) * packed_row_bytes(j) + step * rows * j.x_step_bytes;
+  t.w = j.weight.panel(panel) + step * step_bytes;
+  t.steps = steps;
+  t.sums = sums;
+  t.resume = step > 0;
+  t.ahead = ahead;
+  t.ahead_step = ahead_step;
+  (j.fp32 ? j.kernels.multiply_fp32 : j.kernels.multiply_bf16)(rows, t);
+}
+
+void finish_tile(const job& j, size_t panel, size_t tile_index, const float* sums) {
+  const size_t row = j.cut.begin(tile_index);
+  const size_t column = panel * panel_columns;
+  tile_finish f;
+  f.sums = sums;
+  f.rows = j.cut.count(tile_index);
+  f.columns = std::min(panel_columns, j.weight.n() - column);
+  f.bias = j.p.bias ? j.p.bias + column : nullptr;
+  f.residual = j.p.residual ? j.p.residual + row * j.p.residual_stride + column : nullptr;
+  f.residual_stride = j.p.residual_stride;
+  f.out = j.p.out + row * j.p.out_stride + column;
+  f.out_stride = j.p.out_stride;
+  j.kernels.finish(f);
+}
+
+/// Up to `few_rows`: the weights come from memory once, a stretch at a time that stays in L1 while
+/// all tiles use it; meanwhile each tile fetches its share of the next stretch.
+void run_few_rows(const job& j, size_t first_panel, size_t last_panel, scratch_buffer& scratch) {
+  const size_t tiles = j.cut.tiles;
+  const size_t stretch = tiles == 1 ? j.steps : std::min(j.steps, l1_share / step_bytes);
+  auto* sums = static_cast<float*>(scratch.reserve(j.p.m * panel_columns * sizeof(float)));
+  for (size_t panel = first_panel; panel < last_panel; ++panel) {
+    for (size_t step = 0; step < j.steps; step += stretch) {
+      const size_t steps = std::min(stretch, j.steps - step);
+      const std::byte* next = j.weight.panel(panel) + step * step_bytes;
+      next += tiles == 1 ? stream_distance : steps * step_bytes;
+      const size_t ahead_step = (step_bytes + tiles - 1) / tiles;
+      for (size_t i = 0; i < tiles; ++i)
+        run_tile(j, panel, i, step, steps, sums + j.cut.begin(i) * panel_columns, next + i * steps * ahead_step, ahead_step);
+    }
+    for (size_t i = 0; i < tiles; ++i)
+      finish_tile(j, panel, i, sums + j.cut.begin(i) * panel_columns);
+  }
+}
+
+/// Many rows: blocks of x and of k that stay in L2 while the panels of a group pass by.
+void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_buffer& scratch) {
+  constexpr size_t most_steps = 2048;
+  constexpr size_t group_panels = 8;
+  const size_t stretches = (j.steps + most_steps - 1) / most_steps;
+  const size_t stretch = (j.steps + stretches - 1) / stretches;
+  const size_t rows_per_block = std::max<size_t>(l2_share / (stretch * j.x_step_bytes), 2 * j.kernels.tile_rows);
+  const size_t tiles_per_block = std::max<size_t>(rows_per_block * j.cut.tiles / j.cut.rows, 1);
+  const size_t group = stretches == 1 ? 1 : group_panels;
+  const size_t most_rows = tiles_per_block * j.kernels.tile_rows;
+  auto* sums = static_cast<float*>(scratch.reserve(group * most_rows * panel_columns * sizeof(float)));
+  for (size_t first_tile = 0; first_tile < j.cut.tiles; first_tile += tiles_per_block) {
+    const size_t last_tile = std::min(j.cut.tiles, first_tile + tiles_per_block);
+    const size_t first_row = j.cut.begin(first_tile);
+    const auto sums_of = [&](size_t panel, size_t tile_index) {
+      return sums + (panel * most_rows + j.cut.begin(tile_index) - first_row) * panel_columns;
+    };
+    for (size_t base = first_panel; base < last_panel; base += group) {
+      const size_t panels = std::min(group, last_panel - base);
+      for (size_t step = 0; step < j.steps; step += stretch) {
+        const size_t steps = std::min(stretch, j.steps - step);
+        for (size_t panel = 0; panel < panels; ++panel) {
+          const std::byte* next = j.weight.panel(base + panel) + (step + steps) * step_bytes;
+          const size_t share = (step_bytes + last_tile - first_tile - 1) / (last_tile - first_tile);
+          for (size_t i = first_tile; i < last_tile; ++i)
+            run_tile(j, base + panel, i, step, steps, sums_of(panel, i), next + (i - first_tile) * steps * share, share);
+        }
+      }
+      for (size_t panel = 0; panel < panels; ++panel)
+        for (size_t i = first_tile; i < last_tile; ++i)
+          finish_tile(j, base + panel, i, sums_of(panel, i));
+    }
+  }
+}
+
+} // namespace
+
+void multiply(context& where, const packed_matrix& weight, const product& p) {
+  if (p.m == 0 || weight.n() == 0)
+    return;
+  const kernel_table& kernels = where.kernels();
+  const bool fp32 = weight.storage() == dtype::fp32;
+  job j{kernels, weight, p, {p.m, (p.m + kernels.tile_rows - 1) / kernels.tile_rows}, fp32};
+  j.steps = fp32 ? weight.k() : (weight.k() + 1) / 2;
+  j.x_step_bytes = fp32 || kernels.pairs_of_x ? 4 : 8;
+  pack_x(where, j);
+  const size_t panels = weight.panels();
+  const size_t threads = where.pool().size();
+  // More parts than threads: one that was kept from its processor does not hold up the others.
+  const size_t parts = threads == 1 ? 1 : std::min(panels, 4 * threads);
+  where.pool().parallel_for(parts, [&](size_t part, size_t thread) {
+    const size_t first = panels * part / parts;
+    const size_t last = panels * (part + 1) / parts;
+    scratch_buffer& scratch = where.thread_scratch(thread);
+    if (p.m <= few_rows)
+      run_few_rows(j, first, last, scratch);
+    else
+      run_many_rows(j, first, last, scratch);
+  });
+}
+
+} // namespace troupe::models::cpu
