@@ -35,7 +35,9 @@ struct generation_params {
   int64_t max_new_tokens = -1; ///< -1: to the end of the context.
   sampling_params sampling;    ///< `seed` is already drawn; eos_tokens are filled by the model.
   uint32_t n = 1;              ///< Choices returned.
-  uint32_t best_of = 1;        ///< Choices generated; the n with the highest summed log-probability are kept.
+  /// Choices generated; the n with the highest summed log-probability are kept, the best first.
+  /// Streams tell choice i as it was drawn, so they need best_of == n.
+  uint32_t best_of = 1;
   std::vector<std::string> stop;
   std::vector<int32_t> stop_tokens;
   bool ignore_eos = false;
@@ -46,8 +48,8 @@ struct generation_params {
   uint16_t prompt_top_n = 0;
   uint32_t truncate = 0;            ///< Keep only the last so many prompt tokens; 0 = off.
   bool token_bytes = false;         ///< Fill token_event::bytes (OpenAI's logprobs want them).
-  /// true: token_event::text is what a stream may show now (stop strings held back and cut).
-  /// false: it is the token's own uncut text.
+  /// true: tokens are told as they come; token_event::text is what a stream may show now (stop
+  /// strings held back and cut). false: one batch at the end; each token with its own uncut text.
   bool stream = false;
 };
 

@@ -1,0 +1,424 @@
+#include "troupe/actors/request.hpp"
+
+#include <algorithm>
+
+#include "troupe/actors/request_plan.hpp"
+#include "troupe/actors/telemetry/log.hpp"
+
+namespace troupe {
+
+namespace {
+
+using telemetry::actor_kind;
+
+telemetry::outcome outcome_of(finish_reason reason) {
+  switch (reason) {
+    case finish_reason::eos_token:
+      return telemetry::outcome::eos_token;
+    case finish_reason::stop_sequence:
+      return telemetry::outcome::stop_sequence;
+    case finish_reason::length:
+      return telemetry::outcome::length;
+    default:
+      return telemetry::outcome::failed;
+  }
+}
+
+telemetry::outcome outcome_of(const caf::error& err) {
+  switch (code_of(err)) {
+    case ec::cancelled:
+    case ec::slow_reader:
+      return telemetry::outcome::cancelled;
+    case ec::queue_full:
+    case ec::model_not_ready:
+    case ec::shutting_down:
+      return telemetry::outcome::refused;
+    case ec::invalid_request:
+    case ec::prompt_too_long:
+    case ec::template_failed:
+      return telemetry::outcome::invalid;
+    case ec::request_timeout:
+    case ec::slot_timeout:
+      return telemetry::outcome::timeout;
+    default:
+      return telemetry::outcome::failed;
+  }
+}
+
+/// An error of CAF's own (a dead receiver, an exception) becomes one of ours, so that every client
+/// gets a typed one.
+caf::error typed(const caf::error& err, const std::string& what) {
+  if (err.category() == caf::atom("troupe"))
+    return err;
+  return caf::make_error(ec::internal, what + " stopped unexpectedly (" + caf::to_string(err) +
+                                           "); send the request again");
+}
+
+template <class... Ts>
+void tell_scheduler(request_ptr self, Ts&&... xs) {
+  self->state.env->metrics->sent(actor_kind::scheduler);
+  self->send(self->state.env->scheduler, std::forward<Ts>(xs)...);
+}
+
+/// Nothing more will be told: hands back what the scheduler still holds and ends. A sequence whose
+/// admission is still on its way is found by the scheduler, which monitors its receivers.
+void wind_up(request_ptr self, telemetry::outcome how) {
+  auto& state = self->state;
+  state.over = true;
+  for (auto& branch : state.branches)
+    if (std::exchange(branch.live, false))
+      tell_scheduler(self, finish_atom_v, branch.sequence);
+  state.env->numbers->ended(how).add();
+  state.env->numbers->request_time.observe(
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+  // Whoever is monitored outlives many requests and would keep a note of each.
+  self->demonitor(state.owner);
+  self->demonitor(state.sink.address());
+  self->quit();
+}
+
+void deliver(request_ptr self) {
+  auto& state = self->state;
+  state.out.weight = weigh(state.out);
+  state.outstanding += state.out.weight;
+  state.env->metrics->sent(actor_kind::sink);
+  self->send(state.sink, std::move(state.out));
+  state.out = {};
+}
+
+/// The one terminal event of a request that went wrong.
+void fail(request_ptr self, caf::error err) {
+  auto& state = self->state;
+  if (state.over)
+    return;
+  auto how = outcome_of(err);
+  auto level = how == telemetry::outcome::failed ? telemetry::log_level::error
+                                                 : telemetry::log_level::info;
+  if (telemetry::logs(level))
+    telemetry::log(level, state.request.id, text_of(err));
+  // A stream has shown what came before; in a collected answer an error leaves no use for it.
+  state.out = {};
+  state.out.failure = std::move(err);
+  deliver(self);
+  wind_up(self, how);
+}
+
+void park(request_ptr self) {
+  auto& state = self->state;
+  state.parked = true;
+  state.last_credit = self->clock().now();
+  for (auto& branch : state.branches)
+    if (branch.live)
+      tell_scheduler(self, park_atom_v, branch.sequence);
+  if (state.request.read_timeout_ms > 0 && !std::exchange(state.reading_timer, true))
+    self->delayed_send(self, std::chrono::milliseconds{state.request.read_timeout_ms},
+                       timeout_atom_v, static_cast<uint32_t>(request_timer::reading));
+}
+
+void resume(request_ptr self) {
+  auto& state = self->state;
+  state.parked = false;
+  for (auto& branch : state.branches)
+    if (branch.live)
+      tell_scheduler(self, resume_atom_v, branch.sequence);
+}
+
+/// Closes all choices and tells what a stream has not told already: everything, if collected.
+void complete(request_ptr self) {
+  auto& state = self->state;
+  auto& branches = state.branches;
+  auto reason = branches.front().text.reason();
+  if (!state.request.params.stream) {
+    std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
+      return a.text.cumulative_logprob() > b.text.cumulative_logprob();
+    });
+    for (uint32_t i = 0; i < state.request.params.n; ++i) {
+      for (auto& event : branches[i].kept) {
+        event.choice = i;
+        state.out.tokens.push_back(std::move(event));
+      }
+      auto end = branches[i].text.close();
+      end.choice = i;
+      state.out.ends.push_back(std::move(end));
+    }
+    reason = state.out.ends.front().reason;
+  }
+  state.out.complete = true;
+  deliver(self);
+  if (telemetry::logs(telemetry::log_level::debug))
+    telemetry::log(telemetry::log_level::debug, state.request.id,
+                   "completed: " + std::string{to_string_view(reason)});
+  wind_up(self, outcome_of(reason));
+}
+
+/// Sends what the handler has gathered, as far as the receiver may have it.
+void flush(request_ptr self) {
+  auto& state = self->state;
+  if (state.over)
+    return;
+  if (state.open == 0)
+    return complete(self);
+  if (!state.request.params.stream || !state.prompt_told ||
+      (state.out.prompt.empty() && state.out.tokens.empty() && state.out.ends.empty()))
+    return;
+  deliver(self);
+  if (!state.parked && state.outstanding > initial_credit)
+    park(self);
+}
+
+void close_branch(request_ptr self, request_branch& branch) {
+  auto& state = self->state;
+  --state.open;
+  if (state.request.params.stream)
+    state.out.ends.push_back(branch.text.close());
+}
+
+request_branch* branch_of(request_ptr self, sequence_id id) {
+  for (auto& branch : self->state.branches)
+    if (branch.admitted && branch.sequence == id)
+      return &branch;
+  return nullptr;
+}
+
+/// The prompt's event goes before the first token. Where log-probabilities of the prompt are wanted,
+/// only the first choice's sequence brings them, and tokens of the others wait for it in `out`.
+void tell_prompt(request_ptr self, const request_branch& branch, const token_batch& batch) {
+  auto& state = self->state;
+  const auto& params = state.request.params;
+  if (state.prompt_told || (params.prompt_logprobs && branch.text.index() != 0))
+    return;
+  state.prompt_told = true;
+  auto event = describe_prompt(params, *state.env->tools->tok, state.prompt, batch.tokens.front());
+  event.cached_tokens = batch.cached_tokens;
+  state.env->numbers->cached_tokens.add(batch.cached_tokens);
+  state.out.prompt.push_back(std::move(event));
+  if (!params.prompt_logprobs)
+    state.prompt = {};
+}
+
+void take_tokens(request_ptr self, token_batch& batch) {
+  auto& state = self->state;
+  auto* branch = branch_of(self, batch.sequence);
+  // Surplus of a sequence that ended here already, or of a request that did.
+  if (state.over || branch == nullptr || branch->text.ended() || batch.tokens.empty())
+    return;
+  auto& numbers = *state.env->numbers;
+  if (!std::exchange(state.drawn, true))
+    numbers.time_to_first_token.observe(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+  tell_prompt(self, *branch, batch);
+  auto& events = state.request.params.stream ? state.out.tokens : branch->kept;
+  for (const auto& row : batch.tokens) {
+    events.push_back(branch->text.add(row));
+    numbers.generated_tokens.add();
+    if (!branch->text.ended())
+      continue;
+    // A stop string is known only here; the scheduler sees by itself that the others end.
+    if (branch->text.found_stop())
+      tell_scheduler(self, finish_atom_v, branch->sequence);
+    branch->live = false;
+    close_branch(self, *branch);
+    break;
+  }
+  flush(self);
+}
+
+void sequence_ended(request_ptr self, sequence_id id, sequence_end how) {
+  auto& state = self->state;
+  auto* branch = branch_of(self, id);
+  if (state.over || branch == nullptr)
+    return;
+  branch->live = false;
+  if (branch->text.ended())
+    return;
+  branch->text.end(how == sequence_end::length ? finish_reason::length : finish_reason::eos_token);
+  close_branch(self, *branch);
+  flush(self);
+}
+
+void sequence_failed(request_ptr self, sequence_id id, const caf::error& err) {
+  auto* branch = branch_of(self, id);
+  if (branch == nullptr || branch->text.ended())
+    return;
+  branch->live = false;
+  fail(self, typed(err, "the scheduler"));
+}
+
+void admitted(request_ptr self, size_t index, sequence_id id) {
+  auto& state = self->state;
+  auto& branch = state.branches[index];
+  branch.sequence = id;
+  branch.admitted = true;
+  branch.live = true;
+  if (state.parked)
+    tell_scheduler(self, park_atom_v, id);
+}
+
+void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
+  auto& state = self->state;
+  const auto& env = *state.env;
+  if (state.over)
+    return;
+  if (auto err = check_prompt(tokens, env.info))
+    return fail(self, std::move(err));
+  const auto& params = state.request.params;
+  auto count = params.best_of;
+  auto max_new = room_for(params, tokens.size(), env.info);
+  auto rules = make_rules(params, env.tools->tok, env.info, max_new);
+  env.numbers->prompt_tokens.add(tokens.size());
+  state.prompt = std::move(tokens);
+  state.open = count;
+  state.branches.reserve(count);
+  auto receiver = caf::actor_cast<token_receiver>(self);
+  for (uint32_t i = 0; i < count; ++i) {
+    state.branches.push_back({.text = choice{rules, i}, .kept = {}});
+    env.metrics->sent(actor_kind::scheduler);
+    self->request(env.scheduler, caf::infinite, submit_atom_v,
+                  make_sequence(state.request, env.info, state.prompt, max_new, i), receiver)
+        .then([=](sequence_id id) { admitted(self, i, id); },
+              [=](const caf::error& err) { fail(self, typed(err, "the scheduler")); });
+  }
+}
+
+void encode(request_ptr self) {
+  auto& state = self->state;
+  const auto& env = *state.env;
+  const auto& params = state.request.params;
+  encode_job job{std::move(state.request.input), params.truncate, env.info.context};
+  auto bytes = backlog_of(job);
+  env.metrics->sent(actor_kind::tokenizer);
+  self->request(env.pool->pick(bytes), caf::infinite, std::move(job))
+      .then([=](encoded_prompt& answer) { submit_sequences(self, std::move(answer.tokens)); },
+            [=](const caf::error& err) { fail(self, typed(err, "the tokenizer")); });
+}
+
+void begin(request_ptr self) {
+  auto& state = self->state;
+  if (state.over)
+    return;
+  if (auto err = check_request(state.request, state.env->info))
+    return fail(self, std::move(err));
+  const auto& input = state.request.input;
+  // Ready token ids need no tokenizer, so they never queue behind a long text.
+  if (input.kind == prompt_kind::tokens && input.cached_prefix.empty() &&
+      state.request.params.truncate == 0)
+    submit_sequences(self, std::move(state.request.input.tokens));
+  else
+    encode(self);
+}
+
+void credit(request_ptr self, uint32_t weight) {
+  auto& state = self->state;
+  state.outstanding -= std::min<uint64_t>(weight, state.outstanding);
+  state.last_credit = self->clock().now();
+  // Half the credit must be back first: a reader at the limit would park and resume for each event.
+  if (!state.over && state.parked && state.outstanding <= initial_credit / 2)
+    resume(self);
+}
+
+void reading_timer(request_ptr self) {
+  auto& state = self->state;
+  state.reading_timer = false;
+  if (state.over || !state.parked)
+    return;
+  auto limit = std::chrono::milliseconds{state.request.read_timeout_ms};
+  auto idle = self->clock().now() - state.last_credit;
+  if (idle >= limit)
+    return fail(self, caf::make_error(ec::slow_reader,
+                                      "nothing was read for " + std::to_string(limit.count()) +
+                                          " ms while " + std::to_string(state.outstanding) +
+                                          " bytes were waiting (chunked_read_timeout)"));
+  state.reading_timer = true;
+  self->delayed_send(self, std::chrono::duration_cast<std::chrono::milliseconds>(limit - idle) +
+                               std::chrono::milliseconds{1},
+                     timeout_atom_v, static_cast<uint32_t>(request_timer::reading));
+}
+
+void timed_out(request_ptr self, uint32_t which) {
+  if (which == static_cast<uint32_t>(request_timer::reading))
+    return reading_timer(self);
+  fail(self, caf::make_error(ec::request_timeout,
+                             "the request did not finish within its deadline of " +
+                                 std::to_string(self->state.request.deadline_ms) + " ms"));
+}
+
+void drain(request_ptr self) {
+  if (!self->state.drawn)
+    fail(self, caf::make_error(ec::shutting_down,
+                               std::string{"the server is shutting down and had not begun with this "
+                                           "request: send it to another one"}));
+}
+
+void someone_died(request_ptr self, const caf::down_msg& down) {
+  auto& state = self->state;
+  if (down.source == state.sink.address()) {
+    if (!state.over)
+      wind_up(self, telemetry::outcome::cancelled);
+    return;
+  }
+  if (down.reason == caf::exit_reason::user_shutdown)
+    return fail(self, caf::make_error(ec::shutting_down, "model '" + state.env->model +
+                                                             "' was shut down while this request ran"));
+  fail(self, caf::make_error(ec::internal, "model '" + state.env->model + "' stopped unexpectedly (" +
+                                               caf::to_string(down.reason) +
+                                               "); send the request again"));
+}
+
+} // namespace
+
+request_actor::behavior_type request_behavior(request_ptr self, request_environment_ptr env,
+                                              caf::actor_addr owner, generation_request request,
+                                              event_sink sink) {
+  auto& state = self->state;
+  state.env = std::move(env);
+  state.owner = std::move(owner);
+  state.request = std::move(request);
+  state.sink = std::move(sink);
+  self->monitor(state.owner);
+  self->monitor(state.sink);
+  self->set_down_handler([self](caf::down_msg& down) { someone_died(self, down); });
+  // Whatever throws here (no memory, most likely) costs this request only, and its client hears.
+  self->set_exception_handler([self](std::exception_ptr&) -> caf::error {
+    fail(self, caf::make_error(ec::internal, std::string{"the request could not be processed: an "
+                                                         "exception was thrown while handling it"}));
+    return caf::exit_reason::unhandled_exception;
+  });
+  auto handled = [numbers = state.env->metrics] { numbers->handled(actor_kind::request); };
+  return {
+      [=](submit_atom) {
+        handled();
+        begin(self);
+      },
+      [=](token_batch& batch) {
+        handled();
+        take_tokens(self, batch);
+      },
+      [=](done_atom, sequence_id id, sequence_end how) {
+        handled();
+        sequence_ended(self, id, how);
+      },
+      [=](fault_atom, sequence_id id, const caf::error& err) {
+        handled();
+        sequence_failed(self, id, err);
+      },
+      [=](credit_atom, uint32_t weight) {
+        handled();
+        credit(self, weight);
+      },
+      [=](cancel_atom) {
+        handled();
+        fail(self, caf::make_error(ec::cancelled, std::string{"the request was cancelled"}));
+      },
+      [=](drain_atom) {
+        handled();
+        drain(self);
+      },
+      [=](drain_atom, const caf::error& err) {
+        handled();
+        fail(self, err);
+      },
+      [=](timeout_atom, uint32_t which) { timed_out(self, which); },
+  };
+}
+
+} // namespace troupe

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "troupe/actors/choice.hpp"
+#include "troupe/actors/interfaces.hpp"
+#include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/actors/tokenizer.hpp"
+#include "troupe/actors/tokenizer_pool.hpp"
+#include "troupe/models/stage.hpp"
+
+namespace troupe {
+
+/// What a model gives to each of its requests; read-only, shared.
+struct request_environment {
+  std::string model;
+  models::model_info info;
+  text_tools_ptr tools;
+  std::shared_ptr<const tokenizer_pool> pool;
+  scheduler_actor scheduler;
+  telemetry::metrics_ptr metrics;
+  telemetry::model_metrics_ptr numbers;
+};
+using request_environment_ptr = std::shared_ptr<const request_environment>;
+
+/// Which time has passed; the number in (timeout_atom, n).
+enum class request_timer : uint32_t { deadline, reading };
+
+/// One choice and its sequence at the scheduler.
+struct request_branch {
+  choice text;
+  sequence_id sequence{};
+  bool admitted = false; ///< The scheduler has answered with the id.
+  bool live = false;     ///< The scheduler may still spend steps on it.
+  std::vector<token_event> kept; ///< Collected answers: its tokens until all choices have ended.
+};
+
+struct request_state {
+  static constexpr const char* name = "request";
+
+  request_environment_ptr env;
+  generation_request request;
+  event_sink sink;
+  caf::actor_addr owner; ///< The model.
+
+  std::vector<int32_t> prompt;
+  std::vector<request_branch> branches;
+  size_t open = 0;        ///< Branches that have not ended.
+  event_batch out;        ///< What this message's handler has to tell.
+  bool prompt_told = false;
+  bool drawn = false;     ///< A token has come.
+  bool over = false;      ///< The terminal event is out, or nobody is there to receive it.
+
+  uint64_t outstanding = 0; ///< Weight that the sink has not granted back.
+  bool parked = false;
+  bool reading_timer = false; ///< A timer for slow reading is on its way.
+  caf::actor_clock::time_point last_credit{};
+  std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
+};
+
+using request_ptr = request_actor::stateful_pointer<request_state>;
+
+/// Owns one request until its last byte. Spawned by its model, which then sends submit_atom.
+/// @param owner The model; its death ends the request with a typed error.
+request_actor::behavior_type request_behavior(request_ptr self, request_environment_ptr env,
+                                              caf::actor_addr owner, generation_request request,
+                                              event_sink sink);
+
+} // namespace troupe
