@@ -1,0 +1,54 @@
+#include "troupe/models/host_memory.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
+#include <sched.h>
+#include <unistd.h>
+
+namespace troupe::models {
+
+namespace {
+
+constexpr uint64_t unlimited = std::numeric_limits<uint64_t>::max();
+
+uint64_t number_in(const char* path) {
+  std::ifstream file{path};
+  uint64_t x = 0;
+  return file >> x ? x : unlimited; // also for "max"
+}
+
+uint64_t free_in_system() {
+  std::ifstream file{"/proc/meminfo"};
+  std::string key;
+  while (file >> key) {
+    if (uint64_t kib = 0; key == "MemAvailable:" && file >> kib)
+      return kib << 10;
+    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
+  }
+  return static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_AVPHYS_PAGES))) * 4096;
+}
+
+/// What the control group (version 2) leaves; page cache counts as used there, so this is careful.
+uint64_t free_in_group() {
+  const auto limit = number_in("/sys/fs/cgroup/memory.max");
+  const auto used = number_in("/sys/fs/cgroup/memory.current");
+  if (limit == unlimited || used == unlimited)
+    return unlimited;
+  return limit > used ? limit - used : 0;
+}
+
+} // namespace
+
+uint64_t available_memory() { return std::min(free_in_system(), free_in_group()); }
+
+unsigned usable_processors() {
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof(set), &set) == 0)
+    return std::max(1, CPU_COUNT(&set));
+  return static_cast<unsigned>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+}
+
+} // namespace troupe::models

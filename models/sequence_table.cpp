@@ -1,0 +1,78 @@
+#include "troupe/models/sequence_table.hpp"
+
+#include <algorithm>
+
+namespace troupe::models {
+
+sequence_table::sequence_table(limits l, const rope_spec* rope, bool samples) : limits_(l), samples_(samples) {
+  if (rope != nullptr) {
+    rope_ = *rope;
+    own_frequencies_ = std::make_shared<const std::vector<float>>(inverse_frequencies(*rope));
+  }
+}
+
+std::shared_ptr<const std::vector<float>> sequence_table::frequencies_for(double base) {
+  if (!rope_ || base <= 0 || base == rope_->base)
+    return own_frequencies_;
+  if (auto known = frequencies_[base].lock())
+    return known;
+  std::erase_if(frequencies_, [](const auto& entry) { return entry.second.expired(); });
+  auto made = std::make_shared<const std::vector<float>>(inverse_frequencies(*rope_, base));
+  frequencies_[base] = made;
+  return made;
+}
+
+void sequence_table::start(const sequence_start& s) {
+  auto& state = sequences_[s.sequence];
+  state.blocks.clear();
+  state.has_bad_block = false;
+  state.frequencies = frequencies_for(s.rope_base);
+  if (samples_)
+    state.sampler.emplace(s);
+}
+
+std::string sequence_table::check(const step& s, const step_row& row, sequence_state& state) const {
+  const uint64_t end = uint64_t{row.position} + row.token_count;
+  if (row.token_count == 0)
+    return "the row feeds no tokens";
+  if (uint64_t{row.first_token} + row.token_count > s.tokens.size())
+    return "the row's tokens lie outside of the step";
+  if (end > limits_.context)
+    return "position " + std::to_string(end - 1) + " lies beyond the context of " + std::to_string(limits_.context)
+           + " tokens";
+  if (end > uint64_t{state.blocks.size()} * limits_.block_tokens)
+    return "position " + std::to_string(end - 1) + " has no KV block";
+  for (auto token : std::span{s.tokens}.subspan(row.first_token, row.token_count))
+    if (token < 0 || static_cast<uint32_t>(token) >= limits_.vocabulary)
+      return "token " + std::to_string(token) + " is not in the vocabulary of " + std::to_string(limits_.vocabulary);
+  if (state.has_bad_block)
+    return "the sequence was given a KV block beyond the " + std::to_string(limits_.blocks) + " that exist";
+  return {};
+}
+
+void sequence_table::apply(const step& s) {
+  for (auto id : s.dropped)
+    sequences_.erase(id);
+  for (const auto& start_of_one : s.starts)
+    start(start_of_one);
+  rows_.clear();
+  for (const auto& row : s.rows) {
+    auto found = sequences_.find(row.sequence);
+    if (found == sequences_.end()) {
+      rows_.push_back({nullptr, "the sequence was never introduced"});
+      continue;
+    }
+    auto& state = found->second;
+    if (uint64_t{row.first_block} + row.block_count <= s.blocks.size())
+      for (auto block : std::span{s.blocks}.subspan(row.first_block, row.block_count)) {
+        state.blocks.push_back(static_cast<uint32_t>(block));
+        state.has_bad_block |= state.blocks.back() >= limits_.blocks;
+      }
+    auto fault = check(s, row, state);
+    if (fault.empty() && state.sampler)
+      state.sampler->feed(row.position, std::span{s.tokens}.subspan(row.first_token, row.token_count));
+    rows_.push_back({&state, std::move(fault)});
+  }
+}
+
+} // namespace troupe::models

@@ -1,0 +1,27 @@
+# What stands directly in this folder, with loading, architectures and the dummy model: one library.
+troupe_library(troupe_models
+  SOURCES
+    activation.cpp
+    architectures/fields.cpp
+    architectures/gpt2.cpp
+    architectures/llama.cpp
+    architectures/mistral.cpp
+    architectures/qwen2.cpp
+    architectures/qwen3.cpp
+    architectures/registry.cpp
+    cpu_backend.cpp
+    decoder_model.cpp
+    decoder_stage.cpp
+    decoder_weights.cpp
+    dummy/dummy_model.cpp
+    host_memory.cpp
+    loading/checkpoint.cpp
+    loading/json_file.cpp
+    loading/mapped_file.cpp
+    loading/safetensors.cpp
+    placement.cpp
+    plan.cpp
+    rope.cpp
+    sequence_table.cpp
+  LINKS troupe_config troupe_tokenizer troupe_cpu_kernels troupe_sampling
+  PRIVATE_LINKS simdjson::simdjson)
