@@ -29,6 +29,9 @@ struct row_kernels {
 
   /// out[i] = exp(x[i] - shift), its sum over each block, and the sum of those in order.
   double (*exp_store)(const float* x, size_t count, float shift, float* out, double* block_sums);
+
+  /// The sum of each block and the sum of those in order. The same bits as exp_store's.
+  double (*sum)(const float* x, size_t count, double* block_sums);
 };
 
 /// The best table for this processor; TROUPE_CPU_ISA ("plain", "avx2", "avx512") asks for a lesser one.

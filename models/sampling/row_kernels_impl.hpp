@@ -103,12 +103,21 @@ float exp_block(const float* x, float shift, float* out) {
   return sum_of(total);
 }
 
-/// The row's incomplete last block, filled up with -inf so that it goes the way of the others.
+float sum_block(const float* x) {
+  floats total[parts] = {};
+  for (size_t i = 0; i < row_block; i += group)
+    for (size_t part = 0; part < parts; ++part)
+      total[part] += load(x + i + part * lanes);
+  return sum_of(total);
+}
+
+/// The row's incomplete last block, filled up with what changes no result, so that it goes the way of
+/// the others.
 struct padded {
   float values[row_block];
-  padded(const float* x, size_t count) {
+  padded(const float* x, size_t count, float filling = lowest) {
     for (size_t i = 0; i < row_block; ++i)
-      values[i] = i < count ? x[i] : lowest;
+      values[i] = i < count ? x[i] : filling;
   }
 };
 
@@ -162,8 +171,18 @@ double exp_store(const float* x, size_t count, float shift, float* out, double* 
   return total;
 }
 
+double sum(const float* x, size_t count, double* block_sums) {
+  const size_t whole = count / row_block, rest = count % row_block;
+  double total = 0;
+  for (size_t b = 0; b < whole; ++b)
+    total += block_sums[b] = sum_block(x + b * row_block);
+  if (rest > 0)
+    total += block_sums[whole] = sum_block(padded{x + whole * row_block, rest, 0.0f}.values);
+  return total;
+}
+
 } // namespace
 
-extern const row_kernels TROUPE_TABLE = {TROUPE_TABLE_NAME, block_max, divide, exp_sum, exp_store};
+extern const row_kernels TROUPE_TABLE = {TROUPE_TABLE_NAME, block_max, divide, exp_sum, exp_store, sum};
 
 } // namespace troupe::models::sampling

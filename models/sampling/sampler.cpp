@@ -114,54 +114,48 @@ complaint score(const raw_row& raw, const sequence_sampler& sampler, uint32_t po
   return {};
 }
 
-/// The token at which the running sum of weights passes `target`. Rounding may let the sum end short
-/// of it: then the last token of positive weight.
-size_t walk(std::span<const float> weights, double sum, double target) {
-  size_t last = 0;
-  for (size_t i = 0; i < weights.size(); ++i) {
+/// Inverse CDF: the index at which the running sum of weights passes u * total, first by blocks, then
+/// within one. Rounding may let a sum end short of it: then the last index of positive weight.
+size_t pick(std::span<const float> weights, std::span<const double> block_sums, double total, double u) {
+  const double target = u * total;
+  double before = 0; // Sum of the blocks before `block`.
+  size_t block = 0;
+  for (size_t b = 0; b < block_sums.size(); ++b) {
+    if (block_sums[b] <= 0)
+      continue;
+    if (b > block)
+      before += block_sums[block];
+    block = b;
+    if (before + block_sums[b] > target)
+      break;
+  }
+  const size_t first = block * row_block, end = std::min(first + row_block, weights.size());
+  size_t picked = first;
+  for (size_t i = first; i < end; ++i) {
     if (weights[i] <= 0)
       continue;
-    last = i;
-    sum += weights[i];
-    if (sum > target)
+    picked = i;
+    before += weights[i];
+    if (before > target)
       break;
   }
-  return last;
-}
-
-/// Inverse CDF over the whole row: first over blocks, then within one.
-uint32_t draw_any(const scored_row& row, double u, row_scratch& s) {
-  const size_t count = row.view.values.size();
-  s.weights.resize(count);
-  s.block_sums.resize(blocks_of(count));
-  const double total = kernels().exp_store(row.view.values.data(), count, row.highest,
-                                           s.weights.data(), s.block_sums.data());
-  const double target = u * total;
-  double sum = 0;
-  size_t block = 0, last = 0;
-  for (; block < s.block_sums.size(); ++block) {
-    if (s.block_sums[block] <= 0)
-      continue;
-    last = block;
-    if (sum + s.block_sums[block] > target)
-      break;
-    sum += s.block_sums[block];
-  }
-  if (block == s.block_sums.size())
-    sum -= s.block_sums[last];
-  const size_t first = last * row_block;
-  const auto weights = std::span<const float>{s.weights}.subspan(first, std::min(row_block, count - first));
-  return static_cast<uint32_t>(first + walk(weights, sum, target));
+  return picked;
 }
 
 uint32_t choose(const sampling_params& p, const scored_row& row, uint32_t position, row_scratch& s) {
   if (!p.sample)
     return row.best;
   const double u = philox_uniform(p.seed, p.sequence_index, position);
-  if (!has_filters(p, row.view.values.size()))
-    return draw_any(row, u, s);
+  const auto scores = row.view.values;
+  if (!has_filters(p, scores.size())) {
+    s.weights.resize(scores.size());
+    s.block_sums.resize(blocks_of(scores.size()));
+    const double total = kernels().exp_store(scores.data(), scores.size(), row.highest, s.weights.data(),
+                                             s.block_sums.data());
+    return static_cast<uint32_t>(pick(s.weights, s.block_sums, total, u));
+  }
   keep_likely(p, row.view, row.highest, s.warp, s.kept);
-  return s.kept.ids[walk(s.kept.weights, 0.0, u * s.kept.total)];
+  return s.kept.ids[pick(s.kept.weights, s.kept.block_sums, s.kept.total, u)];
 }
 
 void fill_top(const raw_row& raw, size_t count, row_scratch& s, std::vector<token_value>& top) {

@@ -4,7 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <functional>
-#include <numeric>
+#include <limits>
 
 #include "troupe/models/sampling/row_kernels.hpp"
 
@@ -83,44 +83,58 @@ void largest(const row_view& row, size_t count, selection_scratch& scratch,
 
 uint32_t find_crossing(std::span<const float> keys, std::span<const float> masses,
                        const running_mass& rule, selection_scratch& scratch) {
-  auto& members = scratch.indices;
-  members.resize(keys.size());
-  std::iota(members.begin(), members.end(), 0u);
+  auto& members = scratch.indices; // Not filled before the first round: that one reads straight through.
+  bool everything = true;
+  const auto each_member = [&](auto&& visit) {
+    if (everything)
+      for (uint32_t i = 0; i < keys.size(); ++i)
+        visit(i);
+    else
+      for (const auto m : members)
+        visit(m);
+  };
+  size_t count = keys.size();
   double base = rule.base;
   // Narrow down to the bucket that holds the crossing: what lies below it is only added up.
-  for (int round = 0; members.size() > sort_at_most && round < most_rounds; ++round) {
-    float low = keys[members[0]], high = low;
-    for (const auto m : members) {
+  for (int round = 0; count > sort_at_most && round < most_rounds; ++round) {
+    float low = std::numeric_limits<float>::max(), high = std::numeric_limits<float>::lowest();
+    each_member([&](uint32_t m) {
       low = std::min(low, keys[m]);
       high = std::max(high, keys[m]);
-    }
+    });
     const float scale = static_cast<float>(buckets) / (high - low);
     if (!(high > low) || !std::isfinite(scale) || !(scale > 0))
       break;
     const auto bucket_of = [&](uint32_t m) {
-      return std::min(buckets - 1, static_cast<size_t>((keys[m] - low) * scale));
+      return std::min(static_cast<int32_t>((keys[m] - low) * scale), static_cast<int32_t>(buckets) - 1);
     };
     auto& sums = scratch.masses;
     sums.assign(buckets, 0.0);
-    for (const auto m : members)
-      sums[bucket_of(m)] += masses[m];
+    each_member([&](uint32_t m) { sums[static_cast<size_t>(bucket_of(m))] += masses[m]; });
     size_t crossing = 0;
     while (crossing < buckets && !rule.reached(base + sums[crossing]))
       base += sums[crossing++];
     if (crossing == buckets) {
-      if (round == 0)
+      if (everything)
         return not_reached;
       // Adding up in another order lost the last bit: the crossing is the last member's.
       return *std::max_element(members.begin(), members.end(), [&](uint32_t a, uint32_t b) {
         return keys[a] != keys[b] ? keys[a] < keys[b] : a < b;
       });
     }
-    std::erase_if(members, [&](uint32_t m) { return bucket_of(m) != crossing; });
+    const auto wanted = static_cast<int32_t>(crossing);
+    members.resize(count); // Writing at or behind the place that is read leaves the rest intact.
+    size_t left = 0;
+    each_member([&](uint32_t m) {
+      members[left] = m;
+      left += bucket_of(m) == wanted ? 1 : 0;
+    });
+    members.resize(count = left);
+    everything = false;
   }
   auto& order = scratch.keys;
   order.clear();
-  for (const auto m : members)
-    order.push_back(uint64_t{ordered(keys[m])} << 32 | m);
+  each_member([&](uint32_t m) { order.push_back(uint64_t{ordered(keys[m])} << 32 | m); });
   if (!std::is_sorted(order.begin(), order.end()))
     std::sort(order.begin(), order.end());
   for (const auto entry : order) {
@@ -129,7 +143,7 @@ uint32_t find_crossing(std::span<const float> keys, std::span<const float> masse
     if (rule.reached(base))
       return m;
   }
-  return members.size() == keys.size() ? not_reached : static_cast<uint32_t>(order.back());
+  return everything ? not_reached : static_cast<uint32_t>(order.back());
 }
 
 } // namespace troupe::models::sampling

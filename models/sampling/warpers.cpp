@@ -25,12 +25,11 @@ template <class Predicate>
 void remove_if(kept_tokens& kept, Predicate goes) {
   size_t count = 0;
   for (size_t i = 0; i < kept.ids.size(); ++i) {
-    if (goes(i))
-      continue;
+    const bool stays = !goes(i); // No branch: which tokens go is anyone's guess.
     kept.ids[count] = kept.ids[i];
     kept.scores[count] = kept.scores[i];
     kept.weights[count] = kept.weights[i];
-    ++count;
+    count += stays ? 1 : 0;
   }
   kept.ids.resize(count);
   kept.scores.resize(count);
@@ -38,33 +37,39 @@ void remove_if(kept_tokens& kept, Predicate goes) {
   kept.recount();
 }
 
+/// Makes weights of the scores.
+void weigh(kept_tokens& kept, float highest) {
+  kept.weights.resize(kept.scores.size());
+  kept.block_sums.resize(blocks_of(kept.scores.size()));
+  kept.total = kernels().exp_store(kept.scores.data(), kept.scores.size(), highest, kept.weights.data(),
+                                   kept.block_sums.data());
+  kept.left_out = 0;
+}
+
 /// The softmax of the kept tokens, in fp32 as torch has it.
 void fill_probabilities(const kept_tokens& kept, std::vector<float>& probabilities) {
+  const double scale = 1 / kept.total;
   probabilities.resize(kept.weights.size());
   for (size_t i = 0; i < probabilities.size(); ++i)
-    probabilities[i] = static_cast<float>(kept.weights[i] / kept.total);
+    probabilities[i] = static_cast<float>(kept.weights[i] * scale);
 }
 
 /// -sum p log p of the kept tokens, and their fp32 log-probabilities into `logs`.
 float entropy(const kept_tokens& kept, float highest, std::vector<float>& logs) {
-  const double log_total = std::log(kept.total);
+  const double shift = highest + std::log(kept.total);
   double sum = 0;
   logs.resize(kept.scores.size());
   for (size_t i = 0; i < logs.size(); ++i) {
-    logs[i] = static_cast<float>(static_cast<double>(kept.scores[i]) - highest - log_total);
-    sum -= static_cast<double>(logs[i]) * (kept.weights[i] / kept.total);
+    logs[i] = static_cast<float>(kept.scores[i] - shift);
+    sum -= static_cast<double>(logs[i]) * kept.weights[i];
   }
-  return static_cast<float>(sum);
+  return static_cast<float>(sum / kept.total);
 }
 
 void keep_top_p(float top_p, warp_scratch& scratch, kept_tokens& kept) {
   fill_probabilities(kept, scratch.probabilities);
-  double mass = 0;
-  for (const auto weight : kept.weights)
-    mass += weight;
   running_mass rule;
-  // What was thinned out beforehand lies below everything here.
-  rule.base = std::max(0.0, (kept.total - mass) / kept.total);
+  rule.base = kept.left_out / kept.total; // It lies below everything here.
   rule.limit = static_cast<float>(1.0 - decimal(top_p));
   const auto crossing = find_crossing(kept.scores, scratch.probabilities, rule, scratch.selection);
   // Not reached: only the last of the ascending order stays, the highest id among the best.
@@ -105,10 +110,7 @@ void keep_typical(float mass, float& highest, warp_scratch& scratch, kept_tokens
   const float bound = keys[crossing];
   remove_if(kept, [&](size_t i) { return keys[i] > bound; });
   highest = *std::max_element(kept.scores.begin(), kept.scores.end());
-  scratch.block_sums.resize(blocks_of(kept.scores.size()));
-  kernels().exp_store(kept.scores.data(), kept.scores.size(), highest, kept.weights.data(),
-                      scratch.block_sums.data());
-  kept.recount();
+  weigh(kept, highest);
 }
 
 /// Removes tokens less probable than `cutoff`, but never the best.
@@ -138,11 +140,10 @@ float hopeless_below(const sampling_params& p, size_t count, float highest, doub
 
 } // namespace
 
-double kept_tokens::recount() {
-  total = 0;
-  for (const auto weight : weights)
-    total += weight;
-  return total;
+void kept_tokens::recount() {
+  block_sums.resize(blocks_of(weights.size()));
+  total = kernels().sum(weights.data(), weights.size(), block_sums.data());
+  left_out = 0;
 }
 
 bool has_filters(const sampling_params& p, size_t vocabulary) {
@@ -163,14 +164,13 @@ void keep_likely(const sampling_params& p, const row_view& row, float highest,
   }
   collect_at_least(row, bound, kept.ids);
   kept.scores.resize(kept.ids.size());
-  kept.weights.resize(kept.ids.size());
   for (size_t i = 0; i < kept.ids.size(); ++i)
     kept.scores[i] = row.values[kept.ids[i]];
-  scratch.block_sums.resize(blocks_of(kept.ids.size()));
-  kernels().exp_store(kept.scores.data(), kept.scores.size(), highest, kept.weights.data(),
-                      scratch.block_sums.data());
-  if (kept.recount() < total && bound > lowest_finite)
+  weigh(kept, highest);
+  if (kept.total < total) {
+    kept.left_out = total - kept.total;
     kept.total = total;
+  }
   if (p.top_p < 1.0f)
     keep_top_p(p.top_p, scratch, kept);
   if (p.min_p > 0.0f)

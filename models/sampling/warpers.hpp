@@ -15,17 +15,19 @@ namespace troupe::models::sampling {
 struct kept_tokens {
   std::vector<uint32_t> ids;
   std::vector<float> scores;
-  std::vector<float> weights; ///< Proportional to the probabilities.
-  double total = 0;           ///< Sum of the weights.
+  std::vector<float> weights;     ///< Proportional to the probabilities.
+  std::vector<double> block_sums; ///< Of the weights, per row_block of them.
+  double total = 0;               ///< Sum of the weights, `left_out` included.
+  double left_out = 0;            ///< Weight of tokens that the first filter was sure to remove.
 
-  double recount();
+  /// Sums the weights up again, with nothing left out.
+  void recount();
 };
 
 struct warp_scratch {
   selection_scratch selection;
   std::vector<float> keys;
   std::vector<float> probabilities;
-  std::vector<double> block_sums;
 };
 
 /// Whether anything but the temperature narrows the distribution over `vocabulary` tokens.

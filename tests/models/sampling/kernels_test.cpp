@@ -18,17 +18,20 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 struct passes {
   std::vector<float> maxima, divided, divided_max, weights;
   std::vector<double> sums;
-  double total = 0, stored_total = 0;
+  double total = 0, stored_total = 0, summed_total = 0;
 };
 
 passes run(const row_kernels& table, const std::vector<float>& row, float highest) {
   const size_t count = row.size(), blocks = blocks_of(count);
   passes p{std::vector<float>(blocks), std::vector<float>(count), std::vector<float>(blocks),
-           std::vector<float>(count), std::vector<double>(blocks), 0, 0};
+           std::vector<float>(count), std::vector<double>(blocks)};
   table.block_max(row.data(), count, p.maxima.data());
   table.divide(row.data(), count, 0.7f, p.divided.data(), p.divided_max.data());
   p.total = table.exp_sum(row.data(), count, highest);
   p.stored_total = table.exp_store(row.data(), count, highest, p.weights.data(), p.sums.data());
+  const auto stored = p.sums;
+  p.summed_total = table.sum(p.weights.data(), count, p.sums.data());
+  CHECK(p.sums == stored);
   return p;
 }
 
@@ -57,6 +60,7 @@ TEST_CASE("every instruction set gives the same bits", "[models][sampling]") {
       CHECK(same_bits(got.sums, expected.sums));
       CHECK(got.total == expected.total);
       CHECK(got.stored_total == expected.total);
+      CHECK(got.summed_total == expected.total);
     }
   }
 }
