@@ -43,9 +43,12 @@ private:
 
 caf::error check_sampling(const sampling_params& p, uint32_t vocabulary) {
   checker c;
-  const auto within = [](float value, float low, float high) { return value >= low && value <= high; };
+  const auto within = [](float value, float low, float high) {
+    return value >= low && value <= high;
+  };
   const auto positive = [](float value) { return value > 0 && std::isfinite(value); };
-  c.require(!p.sample || positive(p.temperature), "temperature", "above 0 when sampling", p.temperature);
+  c.require(!p.sample || positive(p.temperature), "temperature", "above 0 when sampling",
+            p.temperature);
   c.require(p.top_k >= -1, "top_k", "at least 0 (or -1 for off)", p.top_k);
   c.require(p.top_p > 0 && p.top_p <= 1, "top_p", "above 0 and at most 1", p.top_p);
   c.require(within(p.min_p, 0, 1), "min_p", "from 0 to 1", p.min_p);
@@ -55,8 +58,10 @@ caf::error check_sampling(const sampling_params& p, uint32_t vocabulary) {
   c.require(positive(p.repetition_penalty), "repetition_penalty", "above 0", p.repetition_penalty);
   c.require(positive(p.encoder_repetition_penalty), "encoder_repetition_penalty", "above 0",
             p.encoder_repetition_penalty);
-  c.require(within(p.frequency_penalty, -2, 2), "frequency_penalty", "from -2 to 2", p.frequency_penalty);
-  c.require(within(p.presence_penalty, -2, 2), "presence_penalty", "from -2 to 2", p.presence_penalty);
+  c.require(within(p.frequency_penalty, -2, 2), "frequency_penalty", "from -2 to 2",
+            p.frequency_penalty);
+  c.require(within(p.presence_penalty, -2, 2), "presence_penalty", "from -2 to 2",
+            p.presence_penalty);
   for (const auto& [token, value] : p.logit_bias) {
     c.token(token, vocabulary, "logit_bias");
     c.require(within(value, -100, 100), "logit_bias", "from -100 to 100", value);

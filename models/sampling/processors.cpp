@@ -70,15 +70,15 @@ void bad_words(const sequence_sampler& sampler, std::span<float> scores) {
 }
 
 bool counts_tokens(const sampling_params& p) {
-  return p.encoder_repetition_penalty != 1.0f || p.repetition_penalty != 1.0f
-         || p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f;
+  return p.encoder_repetition_penalty != 1.0f || p.repetition_penalty != 1.0f ||
+         p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f;
 }
 
 } // namespace
 
 bool needs_history(const sampling_params& p) {
-  return counts_tokens(p) || p.no_repeat_ngram_size > 0 || !p.bad_words.empty()
-         || (!p.eos_tokens.empty() && (p.min_length > 0 || p.min_new_tokens > 0));
+  return counts_tokens(p) || p.no_repeat_ngram_size > 0 || !p.bad_words.empty() ||
+         (!p.eos_tokens.empty() && (p.min_length > 0 || p.min_new_tokens > 0));
 }
 
 bool has_processors(const sampling_params& p) {
@@ -94,7 +94,8 @@ void apply_processors(const sequence_sampler& sampler, std::span<float> scores) 
   repetition_penalties(sampler, scores);
   no_repeat_ngram(history, p.no_repeat_ngram_size, scores);
   bad_words(sampler, scores);
-  const size_t generated = history.size() - std::min<size_t>(history.size(), sampler.prompt_length());
+  const size_t generated =
+      history.size() - std::min<size_t>(history.size(), sampler.prompt_length());
   if (history.size() < p.min_length || generated < p.min_new_tokens)
     for (const auto token : p.eos_tokens)
       mask(scores, token);

@@ -9,15 +9,15 @@ std::vector<const row_kernels*> available_kernels() {
 #ifdef TROUPE_SAMPLING_X86
   if (__builtin_cpu_supports("avx2"))
     found.push_back(&avx2_kernels);
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
-      && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
     found.push_back(&avx512_kernels);
 #endif
   return found;
 }
 
 const row_kernels& kernels() {
-  static const row_kernels& chosen = [] () -> const row_kernels& {
+  static const row_kernels& chosen = []() -> const row_kernels& {
     const auto found = available_kernels();
     // Unknown wishes are refused where the matrix kernels are chosen; here the best is right.
     const char* wish = std::getenv("TROUPE_CPU_ISA");

@@ -1,6 +1,7 @@
-// The passes of row_kernels.hpp for one vector width. Included once by each row_kernels_ISA.cpp, which
-// defines TROUPE_LANES (floats per register) and is compiled with that instruction set's flags. Calls
-// no inline function of the standard library: the linker might keep this file's copy for everyone.
+// The passes of row_kernels.hpp for one vector width. Included once by each row_kernels_ISA.cpp,
+// which defines TROUPE_LANES (floats per register) and is compiled with that instruction set's
+// flags. Calls no inline function of the standard library: the linker might keep this file's copy
+// for everyone.
 #include "troupe/models/sampling/row_kernels.hpp"
 
 namespace troupe::models::sampling {
@@ -21,9 +22,13 @@ floats load(const float* from) {
   return v;
 }
 
-void store(float* to, floats v) { __builtin_memcpy(to, &v, sizeof v); }
+void store(float* to, floats v) {
+  __builtin_memcpy(to, &v, sizeof v);
+}
 
-floats all(float value) { return floats{} + value; }
+floats all(float value) {
+  return floats{} + value;
+}
 
 /// exp for arguments <= 0, relative error about 1e-7; 0 below -87, NaN for NaN.
 /// Source: Cephes expf (polynomial and the two-part ln 2), without its branches.
@@ -111,8 +116,8 @@ float sum_block(const float* x) {
   return sum_of(total);
 }
 
-/// The row's incomplete last block, filled up with what changes no result, so that it goes the way of
-/// the others.
+/// The row's incomplete last block, filled up with what changes no result, so that it goes the way
+/// of the others.
 struct padded {
   float values[row_block];
   padded(const float* x, size_t count, float filling = lowest) {
@@ -183,6 +188,7 @@ double sum(const float* x, size_t count, double* block_sums) {
 
 } // namespace
 
-extern const row_kernels TROUPE_TABLE = {TROUPE_TABLE_NAME, block_max, divide, exp_sum, exp_store, sum};
+extern const row_kernels TROUPE_TABLE = {TROUPE_TABLE_NAME, block_max, divide,
+                                         exp_sum,           exp_store, sum};
 
 } // namespace troupe::models::sampling

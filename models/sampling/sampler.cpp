@@ -21,7 +21,8 @@ using namespace sampling;
 /// Buffers of one thread; they grow to the vocabulary and stay.
 struct row_scratch {
   std::vector<float> raw_max;
-  std::vector<float> scores; ///< After log_softmax, processors, temperature: what differs from the raw row.
+  std::vector<float>
+      scores; ///< After log_softmax, processors, temperature: what differs from the raw row.
   std::vector<float> scores_max;
   std::vector<float> weights;
   std::vector<double> block_sums;
@@ -84,8 +85,7 @@ complaint score(const raw_row& raw, const sequence_sampler& sampler, uint32_t po
   row = {raw.view, raw.highest, raw.best};
   if (!processed && !tempered && !normalized)
     return {};
-  if (processed && (sampler.has_gap() || sampler.history().size() != position)
-      && needs_history(p))
+  if (processed && (sampler.has_gap() || sampler.history().size() != position) && needs_history(p))
     return "the sequence's known tokens do not reach the position that is drawn";
   if (tempered && !(p.temperature > 0 && std::isfinite(p.temperature)))
     return "temperature must be a positive number when sampling";
@@ -114,9 +114,10 @@ complaint score(const raw_row& raw, const sequence_sampler& sampler, uint32_t po
   return {};
 }
 
-/// Inverse CDF: the index at which the running sum of weights passes u * total, first by blocks, then
-/// within one. Rounding may let a sum end short of it: then the last index of positive weight.
-size_t pick(std::span<const float> weights, std::span<const double> block_sums, double total, double u) {
+/// Inverse CDF: the index at which the running sum of weights passes u * total, first by blocks,
+/// then within one. Rounding may let a sum end short of it: then the last index of positive weight.
+size_t pick(std::span<const float> weights, std::span<const double> block_sums, double total,
+            double u) {
   const double target = u * total;
   double before = 0; // Sum of the blocks before `block`.
   size_t block = 0;
@@ -142,7 +143,8 @@ size_t pick(std::span<const float> weights, std::span<const double> block_sums, 
   return picked;
 }
 
-uint32_t choose(const sampling_params& p, const scored_row& row, uint32_t position, row_scratch& s) {
+uint32_t choose(const sampling_params& p, const scored_row& row, uint32_t position,
+                row_scratch& s) {
   if (!p.sample)
     return row.best;
   const double u = philox_uniform(p.seed, p.sequence_index, position);
@@ -150,8 +152,8 @@ uint32_t choose(const sampling_params& p, const scored_row& row, uint32_t positi
   if (!has_filters(p, scores.size())) {
     s.weights.resize(scores.size());
     s.block_sums.resize(blocks_of(scores.size()));
-    const double total = kernels().exp_store(scores.data(), scores.size(), row.highest, s.weights.data(),
-                                             s.block_sums.data());
+    const double total = kernels().exp_store(scores.data(), scores.size(), row.highest,
+                                             s.weights.data(), s.block_sums.data());
     return static_cast<uint32_t>(pick(s.weights, s.block_sums, total, u));
   }
   keep_likely(p, row.view, row.highest, s.warp, s.kept);
@@ -190,8 +192,8 @@ void fill_candidates(const sampling_params& p, const scored_row& row, size_t cou
 
 void fail(row_result& result, uint32_t position, complaint why) {
   result.fault = ec::row_fault;
-  result.fault_text = "no token can be chosen at position " + std::to_string(position) + ": "
-                      + std::string{why};
+  result.fault_text =
+      "no token can be chosen at position " + std::to_string(position) + ": " + std::string{why};
 }
 
 } // namespace
@@ -208,7 +210,8 @@ row_result sample_row(std::span<const float> logits, const sequence_sampler& sam
   }
   if (wants.sample || wants.candidates > 0) {
     scored_row row;
-    if (const auto why = score(raw, sampler, position, wants.candidates > 0, s, row); !why.empty()) {
+    if (const auto why = score(raw, sampler, position, wants.candidates > 0, s, row);
+        !why.empty()) {
       fail(result, position, why);
       return result;
     }
@@ -237,8 +240,8 @@ void add_prompt_logprob(std::span<const float> logits, int32_t target, uint16_t 
     why = "the prompt holds an id outside of the vocabulary";
   if (!why.empty()) {
     into.fault = ec::row_fault;
-    into.fault_text = "no log-probability for prompt token " + std::to_string(target) + ": "
-                      + std::string{why};
+    into.fault_text =
+        "no log-probability for prompt token " + std::to_string(target) + ": " + std::string{why};
     return;
   }
   const token_value chosen{target, raw.logprob(static_cast<uint32_t>(target))};
@@ -269,7 +272,8 @@ caf::expected<std::vector<token_value>> next_token_distribution(std::span<const 
   }
   keep_likely(p, row.view, row.highest, s.warp, s.kept);
   for (size_t i = 0; i < s.kept.ids.size(); ++i)
-    if (const auto probability = static_cast<float>(s.kept.weights[i] / s.kept.total); probability > 0)
+    if (const auto probability = static_cast<float>(s.kept.weights[i] / s.kept.total);
+        probability > 0)
       result.push_back({static_cast<int32_t>(s.kept.ids[i]), probability});
   return result;
 }

@@ -83,7 +83,8 @@ void largest(const row_view& row, size_t count, selection_scratch& scratch,
 
 uint32_t find_crossing(std::span<const float> keys, std::span<const float> masses,
                        const running_mass& rule, selection_scratch& scratch) {
-  auto& members = scratch.indices; // Not filled before the first round: that one reads straight through.
+  auto& members =
+      scratch.indices; // Not filled before the first round: that one reads straight through.
   bool everything = true;
   const auto each_member = [&](auto&& visit) {
     if (everything)
@@ -106,7 +107,8 @@ uint32_t find_crossing(std::span<const float> keys, std::span<const float> masse
     if (!(high > low) || !std::isfinite(scale) || !(scale > 0))
       break;
     const auto bucket_of = [&](uint32_t m) {
-      return std::min(static_cast<int32_t>((keys[m] - low) * scale), static_cast<int32_t>(buckets) - 1);
+      return std::min(static_cast<int32_t>((keys[m] - low) * scale),
+                      static_cast<int32_t>(buckets) - 1);
     };
     auto& sums = scratch.masses;
     sums.assign(buckets, 0.0);

@@ -6,8 +6,8 @@ sequence_sampler::sequence_sampler(const sequence_start& start)
     : id_(start.sequence), prompt_length_(start.prompt_length), params_(start.sampling),
       history_(start.history) {
   const auto& p = params_;
-  counting_ = p.encoder_repetition_penalty != 1.0f || p.repetition_penalty != 1.0f
-              || p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f;
+  counting_ = p.encoder_repetition_penalty != 1.0f || p.repetition_penalty != 1.0f ||
+              p.frequency_penalty != 0.0f || p.presence_penalty != 0.0f;
   recount();
 }
 

@@ -18,7 +18,9 @@ bool cuts_top_k(const sampling_params& p, size_t vocabulary) {
   return p.top_k > 0 && static_cast<size_t>(p.top_k) < vocabulary;
 }
 
-bool is_fraction(float cutoff) { return cutoff > 0.0f && cutoff < 1.0f; }
+bool is_fraction(float cutoff) {
+  return cutoff > 0.0f && cutoff < 1.0f;
+}
 
 /// Removes the tokens at which `goes(i)` holds.
 template <class Predicate>
@@ -41,8 +43,8 @@ void remove_if(kept_tokens& kept, Predicate goes) {
 void weigh(kept_tokens& kept, float highest) {
   kept.weights.resize(kept.scores.size());
   kept.block_sums.resize(blocks_of(kept.scores.size()));
-  kept.total = kernels().exp_store(kept.scores.data(), kept.scores.size(), highest, kept.weights.data(),
-                                   kept.block_sums.data());
+  kept.total = kernels().exp_store(kept.scores.data(), kept.scores.size(), highest,
+                                   kept.weights.data(), kept.block_sums.data());
   kept.left_out = 0;
 }
 
@@ -93,8 +95,8 @@ void keep_min_p(float min_p, warp_scratch& scratch, kept_tokens& kept) {
   remove_if(kept, [&](size_t i) { return p[i] < bound; });
 }
 
-/// Keeps the tokens whose surprise is closest to the expected one, up to `mass`. May remove the best,
-/// hence new weights and a new `highest`.
+/// Keeps the tokens whose surprise is closest to the expected one, up to `mass`. May remove the
+/// best, hence new weights and a new `highest`.
 void keep_typical(float mass, float& highest, warp_scratch& scratch, kept_tokens& kept) {
   auto& keys = scratch.keys;
   const float expected = entropy(kept, highest, keys);
@@ -147,8 +149,8 @@ void kept_tokens::recount() {
 }
 
 bool has_filters(const sampling_params& p, size_t vocabulary) {
-  return cuts_top_k(p, vocabulary) || p.top_p < 1.0f || p.min_p > 0.0f || p.typical_p < 1.0f
-         || is_fraction(p.epsilon_cutoff) || is_fraction(p.eta_cutoff);
+  return cuts_top_k(p, vocabulary) || p.top_p < 1.0f || p.min_p > 0.0f || p.typical_p < 1.0f ||
+         is_fraction(p.epsilon_cutoff) || is_fraction(p.eta_cutoff);
 }
 
 void keep_likely(const sampling_params& p, const row_view& row, float highest,
@@ -181,8 +183,8 @@ void keep_likely(const sampling_params& p, const row_view& row, float highest,
     keep_above(p.epsilon_cutoff, highest, scratch, kept);
   if (is_fraction(p.eta_cutoff)) {
     const float expected = entropy(kept, highest, scratch.keys);
-    keep_above(std::min(p.eta_cutoff, std::sqrt(p.eta_cutoff) * std::exp(-expected)), highest, scratch,
-               kept);
+    keep_above(std::min(p.eta_cutoff, std::sqrt(p.eta_cutoff) * std::exp(-expected)), highest,
+               scratch, kept);
   }
 }
 

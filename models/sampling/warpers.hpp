@@ -7,8 +7,8 @@
 #include "troupe/models/sampling/selection.hpp"
 #include "troupe/models/step.hpp"
 
-/// What narrows a distribution before a draw: top_k, top_p, min_p, typical_p, epsilon, eta. Internal to
-/// models/sampling.
+/// What narrows a distribution before a draw: top_k, top_p, min_p, typical_p, epsilon, eta.
+/// Internal to models/sampling.
 namespace troupe::models::sampling {
 
 /// Tokens that may still be drawn, in ascending order of their ids, structure of arrays.
@@ -33,9 +33,10 @@ struct warp_scratch {
 /// Whether anything but the temperature narrows the distribution over `vocabulary` tokens.
 bool has_filters(const sampling_params& params, size_t vocabulary);
 
-/// Keeps what top_k, top_p, min_p, typical_p, epsilon_cutoff and eta_cutoff leave, in this order; each
-/// works on the distribution that the one before left, and at least one token stays. Where values tie
-/// top_p removes the lowest ids first (torch leaves that order open), the others treat equals alike.
+/// Keeps what top_k, top_p, min_p, typical_p, epsilon_cutoff and eta_cutoff leave, in this order;
+/// each works on the distribution that the one before left, and at least one token stays. Where
+/// values tie top_p removes the lowest ids first (torch leaves that order open), the others treat
+/// equals alike.
 /// @param row     Scores after processors and temperature; no NaN, no +Inf, not all -Inf.
 /// @param highest The largest of them.
 /// Source: transformers 5.17, generation/logits_process.py, with min_tokens_to_keep = 1.

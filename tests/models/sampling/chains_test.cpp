@@ -23,7 +23,9 @@ struct goldens {
   goldens() { root = parser.load(TROUPE_GOLDEN_DIR "/sampling/chains.json"); }
 };
 
-float number(element value) { return static_cast<float>(double{value}); }
+float number(element value) {
+  return static_cast<float>(double{value});
+}
 
 std::vector<int32_t> ids(element list) {
   std::vector<int32_t> result;
@@ -33,21 +35,36 @@ std::vector<int32_t> ids(element list) {
 }
 
 void set(sampling_params& p, std::string_view name, element value) {
-  if (name == "temperature") p.temperature = number(value);
-  else if (name == "top_k") p.top_k = static_cast<int32_t>(int64_t{value});
-  else if (name == "top_p") p.top_p = number(value);
-  else if (name == "min_p") p.min_p = number(value);
-  else if (name == "typical_p") p.typical_p = number(value);
-  else if (name == "epsilon_cutoff") p.epsilon_cutoff = number(value);
-  else if (name == "eta_cutoff") p.eta_cutoff = number(value);
-  else if (name == "repetition_penalty") p.repetition_penalty = number(value);
-  else if (name == "encoder_repetition_penalty") p.encoder_repetition_penalty = number(value);
-  else if (name == "_frequency_penalty") p.frequency_penalty = number(value);
-  else if (name == "_presence_penalty") p.presence_penalty = number(value);
-  else if (name == "no_repeat_ngram_size") p.no_repeat_ngram_size = static_cast<uint32_t>(int64_t{value});
-  else if (name == "min_length") p.min_length = static_cast<uint32_t>(int64_t{value});
-  else if (name == "min_new_tokens") p.min_new_tokens = static_cast<uint32_t>(int64_t{value});
-  else if (name == "suppress_tokens") p.suppress_tokens = ids(value);
+  if (name == "temperature")
+    p.temperature = number(value);
+  else if (name == "top_k")
+    p.top_k = static_cast<int32_t>(int64_t{value});
+  else if (name == "top_p")
+    p.top_p = number(value);
+  else if (name == "min_p")
+    p.min_p = number(value);
+  else if (name == "typical_p")
+    p.typical_p = number(value);
+  else if (name == "epsilon_cutoff")
+    p.epsilon_cutoff = number(value);
+  else if (name == "eta_cutoff")
+    p.eta_cutoff = number(value);
+  else if (name == "repetition_penalty")
+    p.repetition_penalty = number(value);
+  else if (name == "encoder_repetition_penalty")
+    p.encoder_repetition_penalty = number(value);
+  else if (name == "_frequency_penalty")
+    p.frequency_penalty = number(value);
+  else if (name == "_presence_penalty")
+    p.presence_penalty = number(value);
+  else if (name == "no_repeat_ngram_size")
+    p.no_repeat_ngram_size = static_cast<uint32_t>(int64_t{value});
+  else if (name == "min_length")
+    p.min_length = static_cast<uint32_t>(int64_t{value});
+  else if (name == "min_new_tokens")
+    p.min_new_tokens = static_cast<uint32_t>(int64_t{value});
+  else if (name == "suppress_tokens")
+    p.suppress_tokens = ids(value);
   else if (name == "bad_words_ids") {
     for (const auto word : array{value})
       p.bad_words.push_back(ids(word));
@@ -76,13 +93,13 @@ std::vector<token_value> pairs(element list) {
 }
 
 /// The same tokens, and numbers that differ by rounding only.
-bool agree(const std::vector<token_value>& got, const std::vector<token_value>& expected, double relative,
-           double absolute) {
+bool agree(const std::vector<token_value>& got, const std::vector<token_value>& expected,
+           double relative, double absolute) {
   if (got.size() != expected.size())
     return false;
   for (size_t i = 0; i < got.size(); ++i)
-    if (got[i].token != expected[i].token
-        || std::abs(got[i].value - expected[i].value) > absolute + relative * std::abs(expected[i].value))
+    if (got[i].token != expected[i].token || std::abs(got[i].value - expected[i].value) >
+                                                 absolute + relative * std::abs(expected[i].value))
       return false;
   return true;
 }
@@ -141,12 +158,14 @@ TEST_CASE("chains of processors end in transformers' probabilities", "[models][s
   CHECK(cases >= 300);
 }
 
-TEST_CASE("chains over a whole vocabulary keep the tokens that transformers keeps", "[models][sampling]") {
+TEST_CASE("chains over a whole vocabulary keep the tokens that transformers keeps",
+          "[models][sampling]") {
   goldens golden;
   for (const auto entry : array{golden.root["large"]}) {
     const auto row = large_row(static_cast<uint32_t>(int64_t{entry["salt"]}));
     CAPTURE(int64_t{entry["salt"]}, simdjson::minify(entry["parameters"]));
-    const auto kept = next_token_distribution(row, sequence_sampler{test::start_of(parameters_of(entry, {}))}, 3);
+    const auto kept =
+        next_token_distribution(row, sequence_sampler{test::start_of(parameters_of(entry, {}))}, 3);
     REQUIRE(kept);
     CHECK(kept->size() == static_cast<size_t>(int64_t{entry["kept"]}));
     CHECK(kept->back().token == int64_t{entry["highest_kept"]});
@@ -155,6 +174,7 @@ TEST_CASE("chains over a whole vocabulary keep the tokens that transformers keep
       sum += t.token;
     CHECK(sum == int64_t{entry["sum_of_ids"]});
     const auto first = pairs(entry["first"]);
-    CHECK(agree({kept->begin(), kept->begin() + static_cast<ptrdiff_t>(first.size())}, first, 2e-5, 0));
+    CHECK(agree({kept->begin(), kept->begin() + static_cast<ptrdiff_t>(first.size())}, first, 2e-5,
+                0));
   }
 }

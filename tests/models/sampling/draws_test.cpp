@@ -21,9 +21,10 @@ sampling_params sampling(uint64_t seed) {
   return p;
 }
 
-/// Chi-square of draws at positions 0.. against the exact distribution, per degree of freedom. Tokens
-/// that are expected fewer than 10 times share one class.
-double chi_square_per_degree(const std::vector<float>& row, const sampling_params& p, uint32_t draws) {
+/// Chi-square of draws at positions 0.. against the exact distribution, per degree of freedom.
+/// Tokens that are expected fewer than 10 times share one class.
+double chi_square_per_degree(const std::vector<float>& row, const sampling_params& p,
+                             uint32_t draws) {
   const sequence_sampler sampler{start_of(p)};
   std::map<int32_t, double> seen;
   for (uint32_t position = 0; position < draws; ++position)

@@ -33,7 +33,8 @@ TEST_CASE("greedy takes the largest logit, the lowest id among equals", "[models
   CHECK(draw(row, {}).token == 49151);
 }
 
-TEST_CASE("log-probabilities are those of the raw logits, whatever the processors do", "[models][sampling]") {
+TEST_CASE("log-probabilities are those of the raw logits, whatever the processors do",
+          "[models][sampling]") {
   const auto row = random_row(5000, 2);
   sampling_params p;
   p.logit_bias = {{4321, 100.0f}};
@@ -43,7 +44,8 @@ TEST_CASE("log-probabilities are those of the raw logits, whatever the processor
   REQUIRE(result.top.size() == 5); // The four most likely, then the drawn one.
   CHECK(result.top[4] == token_value{4321, result.logprob});
   for (size_t i = 0; i < 4; ++i) {
-    CHECK(result.top[i].value == Approx(log_softmax(row, static_cast<size_t>(result.top[i].token))).margin(1e-5));
+    CHECK(result.top[i].value ==
+          Approx(log_softmax(row, static_cast<size_t>(result.top[i].token))).margin(1e-5));
     CHECK((i == 0 || result.top[i].value <= result.top[i - 1].value));
   }
   const auto likely = sample_row(row, sequence_sampler{start_of({})}, wants_token(4), 3);
@@ -51,8 +53,10 @@ TEST_CASE("log-probabilities are those of the raw logits, whatever the processor
   CHECK(likely.top[0] == token_value{likely.token, likely.logprob});
 }
 
-TEST_CASE("top tokens that tie are listed by id, and no more than there are", "[models][sampling]") {
-  const auto result = sample_row(std::vector<float>(6, 2.0f), sequence_sampler{start_of({})}, wants_token(20), 3);
+TEST_CASE("top tokens that tie are listed by id, and no more than there are",
+          "[models][sampling]") {
+  const auto result =
+      sample_row(std::vector<float>(6, 2.0f), sequence_sampler{start_of({})}, wants_token(20), 3);
   REQUIRE(result.top.size() == 6);
   for (int32_t i = 0; i < 6; ++i)
     CHECK(result.top[static_cast<size_t>(i)].token == i);
@@ -109,11 +113,16 @@ TEST_CASE("a row in which every token is masked is a fault", "[models][sampling]
 TEST_CASE("hostile parameters give a token or a fault, never more", "[models][sampling]") {
   const auto row = random_row(2000, 6);
   const float odd[] = {0.0f, -1.0f, 1e-38f, 1e38f, infinity, -infinity, std::nanf(""), 5.0f};
-  float sampling_params::*const fields[] = {
-    &sampling_params::temperature, &sampling_params::top_p, &sampling_params::min_p,
-    &sampling_params::typical_p, &sampling_params::epsilon_cutoff, &sampling_params::eta_cutoff,
-    &sampling_params::repetition_penalty, &sampling_params::encoder_repetition_penalty,
-    &sampling_params::frequency_penalty, &sampling_params::presence_penalty};
+  float sampling_params::*const fields[] = {&sampling_params::temperature,
+                                            &sampling_params::top_p,
+                                            &sampling_params::min_p,
+                                            &sampling_params::typical_p,
+                                            &sampling_params::epsilon_cutoff,
+                                            &sampling_params::eta_cutoff,
+                                            &sampling_params::repetition_penalty,
+                                            &sampling_params::encoder_repetition_penalty,
+                                            &sampling_params::frequency_penalty,
+                                            &sampling_params::presence_penalty};
   for (const auto field : fields)
     for (const float value : odd) {
       sampling_params p;
@@ -134,7 +143,8 @@ TEST_CASE("hostile parameters give a token or a fault, never more", "[models][sa
   CHECK(draw(row, p).fault == ec::none);
 }
 
-TEST_CASE("feeding tokens again changes nothing, another token replaces the rest", "[models][sampling]") {
+TEST_CASE("feeding tokens again changes nothing, another token replaces the rest",
+          "[models][sampling]") {
   sampling_params p;
   p.frequency_penalty = 0.5f;
   sequence_sampler sampler{start_of(p, {1, 2, 3})};
@@ -146,8 +156,8 @@ TEST_CASE("feeding tokens again changes nothing, another token replaces the rest
   REQUIRE(sampler.occurrences().size() == 4);
   CHECK(sampler.occurrences()[3].in_output == 2);
   sampler.feed(3, std::vector<int32_t>{9}); // Another beam's token.
-  CHECK(std::vector<int32_t>(sampler.history().begin(), sampler.history().end())
-        == std::vector<int32_t>{1, 2, 3, 9});
+  CHECK(std::vector<int32_t>(sampler.history().begin(), sampler.history().end()) ==
+        std::vector<int32_t>{1, 2, 3, 9});
   CHECK(sampler.occurrences()[3].token == 9);
   CHECK(sampler.occurrences()[3].in_output == 1);
 }
@@ -184,7 +194,8 @@ TEST_CASE("prompt log-probabilities name the target and the top", "[models][samp
   CHECK(broken.prompt.empty());
 }
 
-TEST_CASE("candidates are processed log-probabilities without masked tokens", "[models][sampling]") {
+TEST_CASE("candidates are processed log-probabilities without masked tokens",
+          "[models][sampling]") {
   sampling_params p;
   p.suppress_tokens = {0, 3};
   row_wants wants;
@@ -194,10 +205,12 @@ TEST_CASE("candidates are processed log-probabilities without masked tokens", "[
   REQUIRE(result.candidates.size() == 3);
   CHECK(result.candidates[0].token == 2);
   CHECK(result.candidates[1].token == 4);
-  CHECK(result.candidates[0].value == Approx(log_softmax(row, 2)).margin(1e-5)); // Not renormalized.
+  CHECK(result.candidates[0].value ==
+        Approx(log_softmax(row, 2)).margin(1e-5)); // Not renormalized.
   p.sample = true;
   p.top_k = 1;
-  CHECK(sample_row(row, sequence_sampler{start_of(p)}, wants, 3).candidates.size() == 2); // They tie.
+  CHECK(sample_row(row, sequence_sampler{start_of(p)}, wants, 3).candidates.size() ==
+        2); // They tie.
 }
 
 TEST_CASE("parameters are checked by name", "[models][sampling]") {

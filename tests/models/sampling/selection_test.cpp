@@ -15,7 +15,8 @@ namespace {
 
 struct row_with_maxima {
   std::vector<float> values, maxima;
-  explicit row_with_maxima(std::vector<float> row) : values(std::move(row)), maxima(blocks_of(values.size())) {
+  explicit row_with_maxima(std::vector<float> row)
+      : values(std::move(row)), maxima(blocks_of(values.size())) {
     plain_kernels.block_max(values.data(), values.size(), maxima.data());
   }
   row_view view() const { return {values, maxima}; }
@@ -24,7 +25,8 @@ struct row_with_maxima {
 std::vector<uint32_t> sorted_descending(const std::vector<float>& values) {
   std::vector<uint32_t> order(values.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return values[a] > values[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return values[a] > values[b]; });
   return order;
 }
 
@@ -32,7 +34,8 @@ uint32_t crossing_by_sorting(const std::vector<float>& keys, const std::vector<f
                              const running_mass& rule) {
   std::vector<uint32_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return keys[a] < keys[b]; });
   double sum = rule.base;
   for (const auto i : order)
     if (rule.reached(sum += masses[i]))
@@ -61,7 +64,8 @@ TEST_CASE("the largest values come out as from a full sort, ties by id", "[model
       CAPTURE(values.size(), count);
       largest(row.view(), count, scratch, found);
       const size_t some = std::min(count, values.size());
-      CHECK(found == std::vector<uint32_t>(expected.begin(), expected.begin() + static_cast<ptrdiff_t>(some)));
+      CHECK(found == std::vector<uint32_t>(expected.begin(),
+                                           expected.begin() + static_cast<ptrdiff_t>(some)));
       CHECK(kth_largest(row.view(), some, scratch) == values[expected[some - 1]]);
     }
   }
@@ -79,8 +83,8 @@ TEST_CASE("the crossing of a running mass is where a full sort finds it", "[mode
   auto huge = test::random_row(3000, 8);
   huge[17] = 3e38f;
   huge[18] = -3e38f;
-  for (const auto& keys : {test::random_row(3000, 5), coarse(test::random_row(3000, 6)), geometric, huge,
-                           std::vector<float>(3000, 1.0f), test::random_row(20, 7)}) {
+  for (const auto& keys : {test::random_row(3000, 5), coarse(test::random_row(3000, 6)), geometric,
+                           huge, std::vector<float>(3000, 1.0f), test::random_row(20, 7)}) {
     // Multiples of 2^-20 add up exactly in any order.
     std::vector<float> masses(keys.size());
     for (size_t i = 0; i < masses.size(); ++i)
@@ -91,7 +95,8 @@ TEST_CASE("the crossing of a running mass is where a full sort finds it", "[mode
         for (const double base : {0.0, 0.03125}) {
           const running_mass rule{base, static_cast<float>(total * share), strict};
           CAPTURE(keys.size(), share, strict, base);
-          CHECK(find_crossing(keys, masses, rule, scratch) == crossing_by_sorting(keys, masses, rule));
+          CHECK(find_crossing(keys, masses, rule, scratch) ==
+                crossing_by_sorting(keys, masses, rule));
         }
   }
 }
