@@ -32,9 +32,9 @@ test-long: ## the tests once more under sanitizers, then the long ones
 build: ## install what is missing and build everything (release)
 	@tools/setup $(tools) build
 
-bench: ## measure against peers, side by side
-	@tools/setup $(tools) model clients build
-	@tools/run_bench
+bench: ## measure beside transformers and CTranslate2, in one run (ARGS=)
+	@tools/setup $(tools) model peers build
+	@tools/run_bench $(ARGS)
 
 format: ## clang-format all of our C++
 	@tools/format
@@ -48,7 +48,7 @@ tsan: ## build and test with the thread sanitizer
 	@tools/run_tests tsan
 
 clean: ## delete all builds; downloads and models in .cache stay
-	rm -rf build models/tokenizer/shim/target
+	rm -rf build .cache/cargo-target
 
 install: build ## install programs, libraries and headers below PREFIX
 	@cmake --install build/release --prefix $(PREFIX)

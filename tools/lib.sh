@@ -5,6 +5,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=$ROOT/.cache
 DOWNLOADS=$CACHE/downloads
 VENV=$CACHE/venv
+PEERS=$CACHE/venv-peers
 MODEL_DIR=$CACHE/models/SmolLM2-135M-Instruct
 TORCH_DIR=$CACHE/third_party/torch-2.11.0
 

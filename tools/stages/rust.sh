@@ -6,7 +6,7 @@ set -euo pipefail
 # The newest of the toolchains at hand, if it is new enough; cmake/Cargo.cmake looks at the same ones.
 needed=1.85
 for cargo in $(type -ap cargo) "$HOME/.cargo/bin/cargo" /usr/bin/cargo; do
-  [ -x "$cargo" ] || continue
+  [ -x "$cargo" ] && [ -x "${cargo%cargo}rustc" ] || continue
   version=$("$cargo" --version 2>/dev/null | awk '{ print $2 }') || continue
   [ -n "$version" ] && [ "$(printf '%s\n' "$needed" "$version" | sort -V | head -n 1)" = "$needed" ] &&
     done_already "cargo $version ($cargo)"
