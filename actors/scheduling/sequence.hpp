@@ -13,21 +13,23 @@ namespace troupe {
 /// A sequence as its request hands it to the scheduler.
 struct new_sequence {
   std::vector<int32_t> prompt;
-  uint32_t max_new_tokens = 1;     ///< >= 1; prompt + this never exceeds the context.
+  uint32_t max_new_tokens = 1; ///< >= 1; prompt + this never exceeds the context.
   sampling_params sampling;
-  std::vector<int32_t> stop_tokens; ///< Ends the sequence after one of these (eos ones too unless ignored).
-  row_wants wants;                  ///< What each sampled token is to carry; prompt_logprobs included.
+  std::vector<int32_t>
+      stop_tokens; ///< Ends the sequence after one of these (eos ones too unless ignored).
+  row_wants wants; ///< What each sampled token is to carry; prompt_logprobs included.
   int32_t priority = 3;
-  std::string cache_salt;           ///< Separates prefix-cache entries that must not be shared.
+  std::string cache_salt; ///< Separates prefix-cache entries that must not be shared.
   double rope_base = 0;
-  uint32_t slot_timeout_ms = 0;     ///< 0 = waits as long as it takes.
+  uint32_t slot_timeout_ms = 0; ///< 0 = waits as long as it takes.
 };
 
 /// Tokens of one sequence, in order. More than one only when they became known together.
 struct token_batch {
   sequence_id sequence{};
-  std::vector<row_result> tokens;  ///< Each with a drawn token; the first may carry prompt log-probabilities.
-  uint32_t cached_tokens = 0;      ///< Set with the first: prompt tokens taken from the prefix cache.
+  std::vector<row_result>
+      tokens; ///< Each with a drawn token; the first may carry prompt log-probabilities.
+  uint32_t cached_tokens = 0; ///< Set with the first: prompt tokens taken from the prefix cache.
 };
 
 /// Why a sequence ended by itself.

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "troupe/actors/scheduling/batching.hpp"
+
+namespace troupe::scheduling {
+
+/// A sequence as the policy sees it. Internal to batching's source files.
+struct batching::entry {
+  sequence_id id{};
+  uint32_t index = 0;
+  new_sequence spec; ///< Its prompt has moved to `tokens`.
+  uint32_t prompt_length = 0;
+  std::vector<int32_t> tokens; ///< Prompt and what was generated, as the host knows it.
+  uint32_t scheduled = 0;      ///< Positions that were put into steps.
+  uint32_t done = 0;           ///< Positions whose KV is known to be computed.
+  uint32_t cached = 0; ///< Positions that came from the prefix cache at the first admission.
+
+  std::vector<block_id> table;         ///< Blocks it references, by position.
+  uint32_t sent = 0;                   ///< Of those, known to the shards.
+  uint32_t published = 0;              ///< Of those, in the prefix index.
+  content_id chain = content_id::none; ///< The content of the last published one.
+
+  uint32_t in_flight = 0;   ///< Steps that name it.
+  uint64_t retry_group = 0; ///< The group that tries its failed row again; 0 = none.
+  uint32_t retry_count = 0; ///< Tokens of that row.
+  line in_line = line::none;
+  bool has_slot = false;
+  bool had_slot = false;   ///< Ever.
+  bool introduced = false; ///< The shards' table for it is ours (since the last start).
+  bool known = false;      ///< The shards have heard of it and must forget it one day.
+  bool decoding = false;   ///< Its last token was drawn since it got its slot.
+  bool parked = false;
+  bool ended = false;
+  bool preempting = false;          ///< Loses its slot once nothing is in flight.
+  uint32_t refused_at = UINT32_MAX; ///< Available blocks when admission last failed.
+
+  uint32_t scored = 0; ///< Prompt positions whose log-probabilities are collected.
+  std::vector<token_value> prompt_scores;
+  std::vector<std::vector<token_value>> prompt_tops;
+
+  uint32_t generated() const { return static_cast<uint32_t>(tokens.size()) - prompt_length; }
+  uint32_t remaining() const { return static_cast<uint32_t>(tokens.size()) - scheduled; }
+};
+
+} // namespace troupe::scheduling

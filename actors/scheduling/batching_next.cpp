@@ -1,0 +1,256 @@
+#include <algorithm>
+
+#include "troupe/actors/scheduling/batching_entry.hpp"
+
+/// What the next step runs.
+namespace troupe::scheduling {
+
+bool batching::next(uint32_t depth, step& s) {
+  depth = std::max(depth, 1u);
+  s.rows.clear();
+  s.tokens.clear();
+  s.blocks.clear();
+  s.starts.clear();
+  s.copies.clear();
+  s.swaps_in.clear();
+  s.swaps_out.clear();
+  s.dropped.clear();
+  if (spare_.empty()) {
+    building_ = flight{};
+  } else {
+    building_ = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  building_.retry = add_retries(s);
+  if (!building_.retry) {
+    add_decodes(depth, s);
+    add_prompts(depth, s);
+  }
+  if (s.rows.empty()) {
+    spare_.push_back(std::move(building_));
+    return false;
+  }
+  building_.dropped.swap(dropped_);
+  s.dropped = building_.dropped;
+  return true;
+}
+
+void batching::launched(step_id id) {
+  building_.id = id;
+  flights_.push_back(std::move(building_));
+}
+
+uint32_t batching::flying_decodes() const {
+  uint32_t count = 0;
+  for (const auto& f : flights_)
+    count += f.decode_rows;
+  return count;
+}
+
+/// A group whose members have all come to rest becomes a step of its own, so that the culprit can't
+/// take anyone else along.
+bool batching::add_retries(step& s) {
+  for (auto group = retries_.begin(); group != retries_.end();) {
+    std::erase_if(group->members, [&](sequence_id id) {
+      auto* e = find(id);
+      if (!e || e->ended || e->preempting || e->retry_group != group->id)
+        return true;
+      if (!e->parked)
+        return false;
+      e->retry_group = 0; // its next row is a common one again
+      return true;
+    });
+    if (group->members.empty()) {
+      group = retries_.erase(group);
+      continue;
+    }
+    auto rests = [&](sequence_id id) { return find(id)->in_flight == 0; };
+    if (!std::all_of(group->members.begin(), group->members.end(), rests)) {
+      ++group;
+      continue;
+    }
+    for (auto id : group->members) {
+      auto* e = find(id);
+      add_row(s, *e, std::min(e->retry_count, e->remaining()));
+    }
+    retries_.erase(group);
+    return true;
+  }
+  return false;
+}
+
+void batching::add_decodes(uint32_t depth, step& s) {
+  const auto streams = ready_.size() + flying_decodes();
+  const auto share = (streams + depth - 1) / depth;
+  const auto most = std::min<size_t>({share, ready_.size(), limits_.max_step_tokens});
+  if (most == 0)
+    return;
+  // A copy, because making room may take sequences out of the line.
+  picked_.assign(ready_.begin(), ready_.end());
+  for (auto* e : picked_) {
+    if (s.rows.size() == most)
+      break;
+    if (e->in_line != line::ready)
+      continue;
+    if (e->scheduled / limits_.block_tokens == e->table.size() && !make_room(*e))
+      continue;
+    add_row(s, *e, 1);
+    e->in_line = line::none;
+  }
+  std::erase_if(ready_, [](const entry* e) { return e->in_line != line::ready; });
+}
+
+void batching::add_prompts(uint32_t depth, step& s) {
+  if (prompts_.empty() && waiting_.empty())
+    return;
+  prefill_share::demand demand;
+  demand.decode_rows = building_.decode_rows;
+  demand.streams = static_cast<uint32_t>(ready_.size()) + flying_decodes() + building_.decode_rows;
+  demand.depth = depth;
+  demand.prompts = static_cast<uint32_t>(prompts_.size());
+  for (const auto* e : prompts_)
+    demand.prompt_tokens += e->remaining();
+  // A look at the head of the line is enough to tell a burst from a single prompt.
+  auto in_reach = std::min(limits_.max_sequences - slots_used_, 256u);
+  for (auto i = waiting_.begin(); i != waiting_.end() && in_reach > 0; ++i, --in_reach) {
+    ++demand.prompts;
+    demand.prompt_tokens += (*i)->remaining();
+  }
+
+  auto left = limits_.max_step_tokens - static_cast<uint32_t>(s.tokens.size());
+  left = std::min(left, share_.tokens(demand));
+  entry* last = nullptr;
+  bool admitting = true;
+  while (left > 0) {
+    auto place_of_next = last ? prompts_.upper_bound(last) : prompts_.begin();
+    auto* next = place_of_next == prompts_.end() ? nullptr : *place_of_next;
+    if (admitting && !waiting_.empty() && (!next || waiting_.key_comp()(*waiting_.begin(), next))) {
+      auto* first = *waiting_.begin();
+      if (!try_admit(*first)) {
+        admitting = false; // nobody overtakes
+        continue;
+      }
+      next = first;
+    }
+    if (!next)
+      break;
+    auto count = std::min(left, next->remaining());
+    add_row(s, *next, count);
+    left -= count;
+    last = next;
+    place(*next);
+  }
+}
+
+/// Gives a slot, the cached prefix and blocks for all its tokens, or changes nothing.
+bool batching::try_admit(entry& e) {
+  if (slots_used_ >= limits_.max_sequences)
+    return false;
+  if (e.refused_at != UINT32_MAX && ledger_.available() <= e.refused_at)
+    return false;
+  block_ledger::match_result hit;
+  const auto& wants = e.spec.wants;
+  const bool needs_all = wants.hidden_state || (wants.prompt_logprobs && e.generated() == 0);
+  // The last token is always computed, because its logits are what is wanted.
+  if (limits_.prefix_cache && !needs_all)
+    hit = ledger_.match(e.tokens, static_cast<uint32_t>(e.tokens.size() - 1) / limits_.block_tokens,
+                        scope_of(e), e.table);
+  const auto needed = blocks_for(e.tokens.size()) - hit.blocks;
+  // Each running sequence may soon want a block; without that margin a newcomer would often be
+  // preempted at once.
+  if (ledger_.available() < uint64_t{needed} + slots_used_) {
+    ledger_.release_all(e.table);
+    e.refused_at = ledger_.available();
+    return false;
+  }
+  for (uint32_t i = 0; i < needed; ++i)
+    e.table.push_back(*ledger_.allocate());
+  e.chain = hit.last;
+  e.published = hit.blocks;
+  e.scheduled = e.done = hit.blocks * limits_.block_tokens;
+  if (!e.had_slot)
+    e.cached = e.done;
+  e.has_slot = e.had_slot = true;
+  ++slots_used_;
+  place(e);
+  return true;
+}
+
+/// Appends one more block to its table. When there is none, the youngest gives its own up: at once,
+/// or, while steps name it, later, and then this sequence sits out a step.
+bool batching::make_room(entry& needing) {
+  for (;;) {
+    if (auto block = ledger_.allocate()) {
+      needing.table.push_back(*block);
+      return true;
+    }
+    auto* victim = youngest();
+    if (!victim)
+      return false; // somebody is about to leave
+    if (victim->in_flight > 0) {
+      victim->preempting = true;
+      place(*victim);
+      return false;
+    }
+    preempt(*victim);
+    if (victim == &needing)
+      return false;
+  }
+}
+
+/// Who loses its blocks next; nobody while blocks are coming back anyway.
+batching::entry* batching::youngest() const {
+  entry* last = nullptr;
+  for (const auto& p : entries_) {
+    if (!p || !p->has_slot)
+      continue;
+    if (p->ended || p->preempting)
+      return nullptr;
+    auto later = [](const entry& a, const entry& b) {
+      return a.parked != b.parked ? a.parked : by_order{}(&b, &a);
+    };
+    if (!last || later(*p, *last))
+      last = p.get();
+  }
+  return last;
+}
+
+void batching::add_row(step& s, entry& e, uint32_t count) {
+  const auto position = e.scheduled;
+  const auto end = position + count;
+  step_row row;
+  row.sequence = e.id;
+  row.position = position;
+  row.first_token = static_cast<uint32_t>(s.tokens.size());
+  row.token_count = count;
+  row.first_block = static_cast<uint32_t>(s.blocks.size());
+  s.tokens.insert(s.tokens.end(), e.tokens.begin() + position, e.tokens.begin() + end);
+  if (!e.introduced) {
+    s.starts.push_back({e.id, e.prompt_length, e.tokens, e.spec.sampling, e.spec.rope_base});
+    e.introduced = e.known = true;
+    e.sent = 0;
+  }
+  const auto wanted = std::max(blocks_for(end), e.sent);
+  s.blocks.insert(s.blocks.end(), e.table.begin() + e.sent, e.table.begin() + wanted);
+  row.block_count = wanted - e.sent;
+  e.sent = wanted;
+
+  const bool sampled = end == e.tokens.size();
+  row.wants.top_n = e.spec.wants.top_n;
+  if (sampled) {
+    row.wants.sample = true;
+    row.wants.hidden_state = e.spec.wants.hidden_state;
+  }
+  const auto last_scored = std::min(end, e.prompt_length - 1);
+  row.wants.prompt_logprobs =
+      e.spec.wants.prompt_logprobs && position < last_scored && last_scored > e.scored;
+  s.rows.push_back(row);
+
+  const bool decode = e.decoding;
+  building_.rows.push_back({&e, position, count, sampled, decode, false});
+  (decode ? building_.decode_rows : building_.prompt_tokens) += count;
+  e.scheduled = end;
+  ++e.in_flight;
+}
+
+} // namespace troupe::scheduling

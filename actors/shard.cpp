@@ -1,0 +1,230 @@
+#include "troupe/actors/shard.hpp"
+
+#include <chrono>
+#include <utility>
+
+#include "troupe/config/guarded.hpp"
+
+namespace troupe {
+
+namespace {
+
+using telemetry::actor_kind;
+
+/// Leaves a stage factory from within its report of progress.
+struct loading_stopped : std::exception {
+  const char* what() const noexcept override { return "loading was stopped"; }
+};
+
+void count_handled(shard_ptr self) {
+  if (auto& metrics = self->state.options.metrics)
+    metrics->handled(actor_kind::shard);
+}
+
+void count_sent(shard_ptr self, actor_kind to) {
+  if (auto& metrics = self->state.options.metrics)
+    metrics->sent(to);
+}
+
+void note(shard_ptr self, shard_event::kind what, const step& s) {
+  const auto& options = self->state.options;
+  if (options.log)
+    options.log({what, options.index, s.epoch, s.id});
+}
+
+/// As `guarded`, for foreign exceptions too: nothing that a stage throws ends the actor.
+template <class F>
+auto run_guarded(F&& f) -> decltype(guarded(ec::step_fault, f)) {
+  try {
+    return guarded(ec::step_fault, f);
+  } catch (...) {
+    return caf::make_error(ec::step_fault, std::string{"the stage threw an unknown exception"});
+  }
+}
+
+// -- loading -------------------------------------------------------------------------------------
+
+caf::expected<std::unique_ptr<models::stage>> load_stage(shard_ptr self) {
+  auto& options = self->state.options;
+  auto report = [&](uint64_t done, uint64_t all) {
+    if (options.stop.stop_requested())
+      throw loading_stopped{};
+    count_sent(self, actor_kind::model);
+    self->send(options.owner, progress_atom_v, options.index, done, all);
+  };
+  try {
+    if (options.stop.stop_requested())
+      throw loading_stopped{};
+    auto stage = options.make(report);
+    if (stage && !*stage)
+      return caf::make_error(ec::internal, std::string{"the stage factory made nothing"});
+    return stage;
+  } catch (const loading_stopped& stopped) {
+    return caf::make_error(ec::cancelled, std::string{stopped.what()});
+  } catch (const std::bad_alloc&) {
+    return caf::make_error(ec::out_of_memory,
+                           std::string{"not enough memory for the layers of a shard: use more "
+                                       "shards, a smaller dtype or a smaller KV cache"});
+  } catch (const std::exception& x) {
+    return caf::make_error(ec::bad_model, std::string{x.what()});
+  } catch (...) {
+    return caf::make_error(ec::bad_model, std::string{"loading threw an unknown exception"});
+  }
+}
+
+void load(shard_ptr self) {
+  auto& options = self->state.options;
+  auto stage = load_stage(self);
+  count_sent(self, actor_kind::model);
+  if (stage) {
+    self->state.stage = std::move(*stage);
+    self->send(options.owner, loaded_atom_v, options.index);
+  } else {
+    self->send(options.owner, fault_atom_v, options.index, stage.error());
+    self->quit(stage.error());
+  }
+  // Whatever the factory holds (mapped files) is not needed again, and the owner holds us.
+  options.make = nullptr;
+  options.owner = shard_owner{};
+}
+
+// -- running -------------------------------------------------------------------------------------
+
+/// Ids only grow, so everything up to the last step that left the line is over.
+bool is_over(const shard_state& state, epoch_id epoch, step_id id) {
+  return epoch < state.epoch || (state.ran_any && id <= state.finished);
+}
+
+void hand_on(shard_ptr self, const step& s, models::stage_output&& output, uint64_t ns) {
+  auto& state = self->state;
+  if (state.next) {
+    count_sent(self, actor_kind::shard);
+    self->send(state.next, s.epoch, s.id, std::move(output.passed));
+    return;
+  }
+  output.result.epoch = s.epoch;
+  output.result.id = s.id;
+  output.result.compute_ns = ns;
+  count_sent(self, actor_kind::scheduler);
+  self->send(state.scheduler, std::move(output.result));
+}
+
+void run_step(shard_ptr self, const step& s, const models::activation& input) {
+  using clock = std::chrono::steady_clock;
+  auto& state = self->state;
+  note(self, shard_event::kind::begin, s);
+  const auto begin = clock::now();
+  auto output = run_guarded([&] { return state.stage->forward(s, input); });
+  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now() - begin);
+  if (output) {
+    note(self, shard_event::kind::end, s);
+    hand_on(self, s, std::move(*output), static_cast<uint64_t>(ns.count()));
+    return;
+  }
+  note(self, shard_event::kind::fault, s);
+  if (code_of(output.error()) == ec::device_lost)
+    self->quit(output.error());
+  count_sent(self, actor_kind::scheduler);
+  self->send(state.scheduler, fault_atom_v, s.epoch, s.id, output.error());
+}
+
+void skip_step(shard_ptr self, const step& s) {
+  auto skipped = run_guarded([&] {
+    self->state.stage->skip(s);
+    return true;
+  });
+  note(self, shard_event::kind::skipped, s);
+  // Its bookkeeping may be incomplete now, and nobody would tell the stage again.
+  if (!skipped)
+    self->quit(caf::make_error(ec::device_lost, text_of(skipped.error())));
+}
+
+/// Runs the steps whose turn it is, as far as their activations are here.
+void advance(shard_ptr self) {
+  auto& state = self->state;
+  while (state.wired && state.stage && !state.steps.empty()) {
+    auto& head = state.steps.front();
+    if (head.value.epoch != state.epoch)
+      return; // its wiring is still on its way
+    auto input = state.arrived.find({head.value.epoch, head.value.id});
+    if (!head.voided && state.options.index > 0 && input == state.arrived.end())
+      return;
+    auto turn = std::move(head);
+    state.steps.pop_front();
+    models::activation fed;
+    if (input != state.arrived.end()) {
+      fed = std::move(input->second);
+      state.arrived.erase(input);
+    }
+    state.finished = turn.value.id;
+    state.ran_any = true;
+    if (turn.voided)
+      skip_step(self, turn.value);
+    else
+      run_step(self, turn.value, fed);
+  }
+}
+
+void take_step(shard_ptr self, step& s) {
+  auto& state = self->state;
+  if (is_over(state, s.epoch, s.id))
+    return;
+  state.steps.push_back({std::move(s), false});
+  advance(self);
+}
+
+void take_activation(shard_ptr self, epoch_id epoch, step_id id, models::activation& input) {
+  auto& state = self->state;
+  if (is_over(state, epoch, id))
+    return;
+  state.arrived.insert_or_assign({epoch, id}, std::move(input));
+  advance(self);
+}
+
+void take_void(shard_ptr self, epoch_id epoch, step_id id) {
+  auto& state = self->state;
+  for (auto& queued : state.steps)
+    if (queued.value.epoch == epoch && queued.value.id == id)
+      queued.voided = true;
+  advance(self);
+}
+
+void wire(shard_ptr self, epoch_id epoch, const caf::actor& next, const caf::actor& scheduler) {
+  auto& state = self->state;
+  if (state.wired && epoch < state.epoch)
+    return;
+  state.wired = true;
+  state.epoch = epoch;
+  state.next = caf::actor_cast<activation_receiver>(next);
+  state.scheduler = caf::actor_cast<result_receiver>(scheduler);
+  std::erase_if(state.steps, [&](const auto& queued) { return queued.value.epoch < epoch; });
+  std::erase_if(state.arrived, [&](const auto& x) { return x.first.first < epoch; });
+  advance(self);
+}
+
+} // namespace
+
+shard_actor::behavior_type shard(shard_ptr self, shard_options options) {
+  self->state.options = std::move(options);
+  load(self);
+  return {
+      [self](step& s) {
+        count_handled(self);
+        take_step(self, s);
+      },
+      [self](epoch_id epoch, step_id id, models::activation& input) {
+        count_handled(self);
+        take_activation(self, epoch, id, input);
+      },
+      [self](void_atom, epoch_id epoch, step_id id) {
+        count_handled(self);
+        take_void(self, epoch, id);
+      },
+      [self](wire_atom, epoch_id epoch, const caf::actor& next, const caf::actor& scheduler) {
+        count_handled(self);
+        wire(self, epoch, next, scheduler);
+      },
+  };
+}
+
+} // namespace troupe
