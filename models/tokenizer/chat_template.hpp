@@ -21,13 +21,14 @@ using chat_template_ptr = std::shared_ptr<const chat_template>;
 /// The chat templates of a model, compiled: Jinja as transformers sets it up, equal in its output.
 /// Threading: const means safe, shared by all threads; a thread that renders needs 1 MB of stack.
 ///
-/// Templates come from the model folder. A template written by somebody hostile can exhaust memory:
-/// compile one out of a request only if the operator said that requests are trusted.
+/// Templates come from the model folder. Rendering ends by itself (instructions, output and depth of
+/// calls are limited), but a template written by somebody hostile can exhaust memory: compile one
+/// out of a request only if the operator said that requests are trusted.
 class chat_template {
 public:
-  /// Compiles what the folder has: chat_template.jinja, additional_chat_templates/*.jinja,
-  /// chat_template.json, or `chat_template` of tokenizer_config.json (a text or a list of named
-  /// ones), in that order of precedence. Null when the folder has no template. Errors: ec::bad_model
+  /// Compiles what the folder has: chat_template.jinja and additional_chat_templates/*.jinja; else
+  /// `chat_template` of tokenizer_config.json (a text or a list of named ones); else that of
+  /// chat_template.json. Null when the folder has no template. Errors: ec::bad_model
   /// with the file, the line and what the compiler says.
   static caf::expected<chat_template_ptr> open(const std::filesystem::path& folder,
                                                const tokenizer& tok);
@@ -68,12 +69,11 @@ private:
   };
 
   chat_template() = default;
-  caf::expected<caf::unit_t> add(std::string name, std::string_view source);
-  void take_roles(const tokenizer& tok);
-  caf::expected<const entry*> choose(std::string_view name, bool has_tools) const;
+  caf::expected<caf::unit_t> add(std::string name, std::string_view source,
+                                 const std::string& roles_json);
+  caf::expected<const entry*> choose(std::string_view name, std::string_view context) const;
 
   std::vector<entry> entries_;
-  std::string roles_json_; ///< {"bos_token": "...", ...}
 };
 
 } // namespace troupe

@@ -13,11 +13,11 @@ namespace troupe {
 /// while a character is incomplete; the pieces together equal the decode of all tokens.
 ///
 /// Exception: where a byte-fallback run turns out not to be UTF-8, `decode` replaces all bytes of
-/// the run, also those that were a whole character and have been given out; here only the rest of
-/// the run is replaced.
+/// the run, also those that were a whole character and have been given out; here only what follows
+/// is replaced.
 ///
-/// One per sequence; one thread at a time. Never starts with prompt text: prime it with nothing.
-/// Source of the windows for general decoders: text-generation-inference, `decode_token`.
+/// One per sequence; one thread at a time. Feed it generated tokens only, never the prompt's.
+/// Source of the windows for general decoders: text-generation-inference, decode_token.
 class stream_decoder {
 public:
   explicit stream_decoder(tokenizer_ptr tok, bool skip_special = true);
@@ -29,23 +29,26 @@ public:
   /// What was held back, U+FFFD in place of what never completed. Afterwards the decoder is as new.
   std::string_view finish();
 
-  /// Bytes held back at the moment; 0 means that all text is out.
-  size_t held() const;
+  /// 0 when all text is out, else how much is held back (bytes, or tokens of a general decoder).
+  size_t held() const { return pending_.size() + window_.size() - read_; }
 
 private:
-  std::string_view push_bytes(std::string_view bytes);
-  std::string_view push_byte_fallback(int32_t id);
-  std::string_view push_general(int32_t id);
-  void append_text(std::string_view bytes);
+  void push_bytes(std::string_view bytes);
+  void push_byte_token(char byte);
+  void end_byte_run();
+  void push_general(int32_t id);
+  void advance_window();
+  void drop_first_space();
 
   tokenizer_ptr tok_;
   bool skip_special_;
-  bool at_start_ = true;      ///< Nothing was given out: a leading space may have to go.
-  std::string piece_;         ///< What the last call returned.
-  std::string pending_;       ///< Bytes of an incomplete character.
-  std::vector<int32_t> window_; ///< general: tokens from the prefix offset on.
-  size_t read_ = 0;           ///< general: how many of window_ are given out.
-  size_t window_text_ = 0;    ///< general: bytes of text that those first read_ tokens decode to.
+  bool at_start_ = true;    ///< Nothing was given out: a leading space may have to go.
+  bool run_broken_ = false; ///< The present run of byte tokens is not UTF-8.
+  std::string piece_;       ///< What the last call returned.
+  std::string pending_;     ///< Bytes of an incomplete character.
+  std::vector<int32_t> window_; ///< general: the last tokens given out, then those held back.
+  size_t read_ = 0;             ///< general: how many of window_ are given out.
+  std::string shown_;           ///< general: what those first read_ tokens decode to by themselves.
 };
 
 } // namespace troupe

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -17,6 +18,7 @@ struct tt_tokenizer;
 namespace troupe {
 
 class tokenizer;
+struct tokenizer_settings;
 
 /// A loaded tokenizer is immutable, so all threads share one.
 using tokenizer_ptr = std::shared_ptr<const tokenizer>;
@@ -66,7 +68,9 @@ struct encoding {
 class tokenizer {
 public:
   /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model folder; the
-  /// last two may be missing. Errors: ec::bad_model, naming the file and the remedy.
+  /// last two may be missing. As in transformers, tokenizer.json alone says which special tokens
+  /// encoding adds, and tokens that only the other two know are appended to the vocabulary.
+  /// Errors: ec::bad_model, naming the file and the remedy.
   static caf::expected<tokenizer_ptr> open(const std::filesystem::path& folder);
 
   /// As `open`, from the texts themselves. `config_json` is a tokenizer_config.json.
@@ -100,16 +104,21 @@ public:
 
   /// The bytes that the token stands for within a text (" hello"); not always UTF-8 by themselves.
   /// Empty when the id has no token. Valid as long as the tokenizer.
-  std::string_view token_bytes(int32_t id) const;
+  std::string_view token_bytes(int32_t id) const {
+    if (id < 0 || static_cast<size_t>(id) >= id_limit_)
+      return {};
+    return {bytes_ + starts_[id], starts_[id + 1] - starts_[id]};
+  }
 
   /// `token_bytes` as text, U+FFFD in place of what is not UTF-8.
   std::string token_text(int32_t id) const;
 
-  /// Whether `decode` leaves the token out when it skips special tokens.
-  bool is_special(int32_t id) const;
+  /// Whether `decode` leaves the token out when it skips special tokens. False for an id without one.
+  bool is_special(int32_t id) const { return has_flag(id, 2); }
+  bool has_token(int32_t id) const { return has_flag(id, 1); }
 
   /// Number of tokens, those added to the vocabulary included. Ids may have gaps: see `id_limit`.
-  size_t vocab_size() const;
+  size_t vocab_size() const { return vocab_size_; }
   /// The highest id that has a token, plus 1.
   size_t id_limit() const { return id_limit_; }
   /// Bytes of the longest token; at least 1.
@@ -141,7 +150,7 @@ public:
   /// byte_fallback: whether one leading space is dropped from a text.
   bool strips_first_space() const { return strips_first_space_; }
   /// Whether the token is a byte of byte_fallback ("<0x0A>").
-  bool is_byte_token(int32_t id) const;
+  bool is_byte_token(int32_t id) const { return has_flag(id, 4); }
 
 private:
   struct handle_deleter {
@@ -149,25 +158,29 @@ private:
   };
   using handle = std::unique_ptr<tt_tokenizer, handle_deleter>;
 
-  explicit tokenizer(handle h);
-  static caf::expected<tokenizer_ptr> assemble(handle h, std::string_view config_json,
-                                               std::string_view config_name,
-                                               std::string_view map_json,
-                                               std::string_view map_name);
-  void read_tables();
+  bool has_flag(int32_t id, uint8_t flag) const {
+    return id >= 0 && static_cast<size_t>(id) < id_limit_ && (flags_[id] & flag) != 0;
+  }
 
-  handle handle_;
-  special_roles roles_;
-  std::vector<uint32_t> starts_; ///< Into bytes_, [id_limit + 1].
-  std::string bytes_;
-  std::vector<uint8_t> flags_; ///< Per id: has a token, is special, is a byte token.
+  tokenizer(handle h, tokenizer_settings settings);
+  static caf::expected<tokenizer_ptr> assemble(std::string_view json, const std::string& name,
+                                               tokenizer_settings settings);
+
+  handle handle_; ///< Owns what the pointers below point at.
+  const char* bytes_ = nullptr;      ///< All tokens' bytes, end to end.
+  const uint32_t* starts_ = nullptr; ///< Into bytes_, [id_limit + 1].
+  const uint8_t* flags_ = nullptr;   ///< [id_limit] 1 has a token, 2 is special, 4 is a byte token.
   size_t id_limit_ = 0;
+  size_t vocab_size_ = 0;
   size_t max_token_bytes_ = 1;
+  size_t shrink_ = 0; ///< Bytes of text that may become one byte before tokens are cut; 0: no bound.
+  std::array<uint8_t, 256> counted_{}; ///< 1: this byte of a text ends up in a token.
+  decoding decodes_by_ = decoding::general;
+  bool strips_first_space_ = false;
+  special_roles roles_;
   std::optional<size_t> model_max_length_;
   bool pads_left_ = false;
   bool cleans_up_spaces_ = false;
-  decoding decodes_by_ = decoding::general;
-  bool strips_first_space_ = false;
 };
 
 } // namespace troupe
