@@ -21,7 +21,9 @@ TROUPE_INSPECT(sampling_params, x.sample, x.seed, x.sequence_index, x.temperatur
                x.min_p, x.typical_p, x.epsilon_cutoff, x.eta_cutoff, x.repetition_penalty,
                x.encoder_repetition_penalty, x.frequency_penalty, x.presence_penalty,
                x.no_repeat_ngram_size, x.min_new_tokens, x.min_length, x.eos_tokens, x.logit_bias,
-               x.bad_words, x.suppress_tokens)
+               x.bad_words, x.suppress_tokens, x.encoder_no_repeat_ngram_size,
+               x.begin_suppress_tokens, x.forced_bos_token, x.forced_eos_tokens, x.max_length,
+               x.decay_start, x.decay_factor)
 TROUPE_INSPECT(sequence_start, x.sequence, x.prompt_length, x.history, x.sampling, x.rope_base)
 TROUPE_INSPECT(row_wants, x.sample, x.prompt_logprobs, x.hidden_state, x.top_n, x.candidates)
 TROUPE_INSPECT(step_row, x.sequence, x.position, x.first_token, x.token_count, x.first_block,

@@ -53,6 +53,13 @@ struct sampling_params {
   std::vector<token_value> logit_bias;
   std::vector<std::vector<int32_t>> bad_words;
   std::vector<int32_t> suppress_tokens;
+  uint32_t encoder_no_repeat_ngram_size = 0;  ///< As no_repeat_ngram_size, for the prompt's n-grams.
+  std::vector<int32_t> begin_suppress_tokens; ///< Masked for the first new token only.
+  int32_t forced_bos_token = -1;              ///< The only choice after a prompt of one token; -1 = off.
+  std::vector<int32_t> forced_eos_tokens;     ///< The only choice for the last token of max_length.
+  uint32_t max_length = 0;                    ///< Prompt counted in; 0 = unknown. For forced_eos_tokens.
+  uint32_t decay_start = 0;                   ///< eos grows likelier after that many new tokens ...
+  float decay_factor = 1.0f;                  ///< ... by this factor per token; 1 = off.
   friend bool operator==(const sampling_params&, const sampling_params&) = default;
 };
 

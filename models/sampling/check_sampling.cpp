@@ -73,6 +73,14 @@ caf::error check_sampling(const sampling_params& p, uint32_t vocabulary) {
   }
   for (const auto token : p.suppress_tokens)
     c.token(token, vocabulary, "suppress_tokens");
+  for (const auto token : p.begin_suppress_tokens)
+    c.token(token, vocabulary, "begin_suppress_tokens");
+  for (const auto token : p.forced_eos_tokens)
+    c.token(token, vocabulary, "forced_eos_token_id");
+  if (p.forced_bos_token != -1)
+    c.token(p.forced_bos_token, vocabulary, "forced_bos_token_id");
+  c.require(positive(p.decay_factor), "exponential_decay_length_penalty", "above 0",
+            p.decay_factor);
   return std::move(c).result();
 }
 

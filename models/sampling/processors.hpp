@@ -15,9 +15,10 @@ bool has_processors(const sampling_params& params);
 bool needs_history(const sampling_params& params);
 
 /// Applies, in this order: logit bias, encoder repetition penalty (prompt tokens), repetition
-/// penalty (all tokens), frequency and presence penalty (generated tokens), no-repeat n-gram, bad
-/// words, min_length, min_new_tokens, suppressed tokens. Masked scores become -inf. Ids outside of
-/// the vocabulary are passed over.
+/// penalty (all tokens), frequency and presence penalty (generated tokens), no-repeat n-gram,
+/// encoder no-repeat n-gram, bad words, min_length, min_new_tokens, forced bos, forced eos,
+/// exponential decay of the length, suppressed tokens, tokens suppressed at the beginning. Masked
+/// scores become -inf. Ids outside of the vocabulary are passed over.
 /// @param scores [vocabulary], changed in place.
 /// Source: transformers 5.17, generation/logits_process.py; frequency and presence as in OpenAI's
 /// API.

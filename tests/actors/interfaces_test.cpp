@@ -59,6 +59,13 @@ sampling_params full_sampling() {
   p.logit_bias = {{4, -1.5f}};
   p.bad_words = {{1, 2}, {3}};
   p.suppress_tokens = {11};
+  p.encoder_no_repeat_ngram_size = 4;
+  p.begin_suppress_tokens = {12};
+  p.forced_bos_token = 13;
+  p.forced_eos_tokens = {14};
+  p.max_length = 15;
+  p.decay_start = 16;
+  p.decay_factor = 1.01f;
   return p;
 }
 

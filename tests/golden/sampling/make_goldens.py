@@ -100,6 +100,18 @@ def chains():
     yield {"min_new_tokens": 10}
     yield {"min_new_tokens": 11}
     yield {"suppress_tokens": [0, 5, 33, 40, 41, 42]}
+    for n in (1, 2, 3, 4):
+        yield {"encoder_no_repeat_ngram_size": n}
+    yield {"forced_eos_token_id": [5, 6], "max_length": 19}
+    yield {"forced_eos_token_id": 5, "max_length": 20}
+    yield {"exponential_decay_length_penalty": [4, 1.05]}
+    yield {"exponential_decay_length_penalty": [9, 1.7], "suppress_tokens": [2]}
+    yield {"exponential_decay_length_penalty": [10, 1.7]}
+    yield {"_history": [], "begin_suppress_tokens": [0, 11, 33]}
+    yield {"_history": [4], "begin_suppress_tokens": [0, 11, 33]}
+    yield {"_history": [], "forced_bos_token_id": 4, "_prompt": [8]}
+    yield {"_history": [4], "forced_bos_token_id": 4, "_prompt": [8], "begin_suppress_tokens": [0]}
+    yield {"_history": [20, 21], "_prompt": [8], "encoder_no_repeat_ngram_size": 2}
     yield {"_logit_bias": {"3": 2.5, "33": -30.0, "47": 0.125}}
     yield {"_logit_bias": {"0": 100.0, "1": -100.0}, "repetition_penalty": 1.5, "top_k": 6}
     yield {"_logit_bias": {"9": 1.0}, "encoder_repetition_penalty": 1.1, "repetition_penalty": 1.25,
@@ -110,6 +122,7 @@ def chains():
 
 def processors_of(model, parameters, sample):
     """transformers' own list, with the count penalties behind the repetition penalties."""
+    prompt = parameters.get("_prompt", PROMPT)
     ours = {name: parameters[name] for name in parameters if name.startswith("_")}
     theirs = {name: parameters[name] for name in parameters if not name.startswith("_")}
     if "_logit_bias" in ours:
@@ -118,14 +131,14 @@ def processors_of(model, parameters, sample):
     config = GenerationConfig(**({"top_k": 0, "eos_token_id": [1, 2], "do_sample": sample} | theirs))
     model._prepare_special_tokens(config, device="cpu")
     found = model._get_logits_processor(
-        generation_config=config, input_ids_seq_length=len(PROMPT),
-        encoder_input_ids=torch.tensor([PROMPT]), device="cpu")
+        generation_config=config, input_ids_seq_length=len(prompt),
+        encoder_input_ids=torch.tensor([prompt]), device="cpu")
     if "_frequency_penalty" in ours or "_presence_penalty" in ours:
         before = (SequenceBiasLogitsProcessor, EncoderRepetitionPenaltyLogitsProcessor,
                   RepetitionPenaltyLogitsProcessor)
         place = sum(type(p) in before for p in found)
         found.insert(place, CountPenalties(ours.get("_frequency_penalty", 0.0),
-                                           ours.get("_presence_penalty", 0.0), len(PROMPT)))
+                                           ours.get("_presence_penalty", 0.0), len(prompt)))
     return found
 
 
@@ -136,9 +149,9 @@ def top_of(scores, count):
 
 
 def small_cases(model):
-    history = torch.tensor([PROMPT + ANSWER])
     filters = {"temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"}
     for parameters in chains():
+        history = torch.tensor([parameters.get("_prompt", PROMPT) + parameters.get("_history", ANSWER)])
         for number, row in enumerate(rows()):
             if number in (1, 3, 4) and parameters.keys() - filters:
                 continue  # These rows try the filters; masks and penalties have seen enough.

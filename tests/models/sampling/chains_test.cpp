@@ -65,6 +65,22 @@ void set(sampling_params& p, std::string_view name, element value) {
     p.min_new_tokens = static_cast<uint32_t>(int64_t{value});
   else if (name == "suppress_tokens")
     p.suppress_tokens = ids(value);
+  else if (name == "begin_suppress_tokens")
+    p.begin_suppress_tokens = ids(value);
+  else if (name == "encoder_no_repeat_ngram_size")
+    p.encoder_no_repeat_ngram_size = static_cast<uint32_t>(int64_t{value});
+  else if (name == "forced_bos_token_id")
+    p.forced_bos_token = static_cast<int32_t>(int64_t{value});
+  else if (name == "forced_eos_token_id")
+    p.forced_eos_tokens =
+        value.is_array() ? ids(value) : std::vector{static_cast<int32_t>(int64_t{value})};
+  else if (name == "max_length")
+    p.max_length = static_cast<uint32_t>(int64_t{value});
+  else if (name == "exponential_decay_length_penalty") {
+    p.decay_start = static_cast<uint32_t>(int64_t{value.at(0)});
+    p.decay_factor = number(value.at(1));
+  } else if (name == "_prompt" || name == "_history")
+    return; // Not a parameter: what the sequence holds, read below.
   else if (name == "bad_words_ids") {
     for (const auto word : array{value})
       p.bad_words.push_back(ids(word));
@@ -130,14 +146,19 @@ TEST_CASE("chains of processors end in transformers' probabilities", "[models][s
     for (const auto value : array{row})
       values.push_back(number(value));
   }
-  auto start = test::start_of({}, ids(golden.root["prompt"]));
-  for (const auto token : ids(golden.root["answer"]))
-    start.history.push_back(token);
-  const auto position = static_cast<uint32_t>(start.history.size());
   size_t cases = 0;
   for (const auto entry : array{golden.root["cases"]}) {
     ++cases;
-    start.sampling = parameters_of(entry, eos);
+    // Some cases have a prompt and an answer of their own.
+    const auto own = [&](const char* name, const char* common) {
+      element found;
+      return entry["parameters"][name].get(found) == simdjson::SUCCESS ? ids(found)
+                                                                       : ids(golden.root[common]);
+    };
+    auto start = test::start_of(parameters_of(entry, eos), own("_prompt", "prompt"));
+    for (const auto token : own("_history", "answer"))
+      start.history.push_back(token);
+    const auto position = static_cast<uint32_t>(start.history.size());
     const auto& row = rows[static_cast<size_t>(int64_t{entry["row"]})];
     CAPTURE(int64_t{entry["row"]}, simdjson::minify(entry["parameters"]));
 
