@@ -20,18 +20,18 @@ void put(uint16_t* to, float x) {
   *to = fp32_to_bf16(x);
 }
 
+/// One head of one token.
 template <class Element>
-void write_token(const kv_layout& layout, std::byte* block, uint32_t slot, const float* k, const float* v) {
+void write_head(const kv_layout& layout, std::byte* block, uint32_t head, uint32_t slot, const float* k,
+                const float* v) {
   auto* keys = reinterpret_cast<Element*>(block);
   auto* values = keys + layout.kv_heads * layout.head_elements();
-  for (uint32_t h = 0; h < layout.kv_heads; ++h) {
-    Element* key = keys + h * layout.head_elements() + slot;
-    Element* value = values + h * layout.head_elements() + size_t{slot} * layout.head_size;
-    for (uint32_t d = 0; d < layout.head_size; ++d)
-      put(key + size_t{d} * layout.block_tokens, k[h * layout.head_size + d]);
-    for (uint32_t d = 0; d < layout.head_size; ++d)
-      put(value + d, v[h * layout.head_size + d]);
-  }
+  Element* key = keys + head * layout.head_elements() + slot;
+  Element* value = values + head * layout.head_elements() + size_t{slot} * layout.head_size;
+  for (uint32_t d = 0; d < layout.head_size; ++d)
+    put(key + size_t{d} * layout.block_tokens, k[d]);
+  for (uint32_t d = 0; d < layout.head_size; ++d)
+    put(value + d, v[d]);
 }
 
 } // namespace
@@ -39,18 +39,22 @@ void write_token(const kv_layout& layout, std::byte* block, uint32_t slot, const
 void write_kv(context& where, const kv_pages& pages, std::span<const attention_row> rows, const float* k,
               size_t k_stride, const float* v, size_t v_stride) {
   const kv_layout& layout = pages.layout;
-  // A part is a row: the threads then never write to the same line of a block.
-  where.pool().parallel_for(rows.size(), [&](size_t index, size_t) {
-    const attention_row& row = rows[index];
+  // A part is a head of a row: two threads then never write to the same half block.
+  where.pool().parallel_for(rows.size() * layout.kv_heads, [&](size_t part, size_t) {
+    const attention_row& row = rows[part / layout.kv_heads];
+    const auto head = static_cast<uint32_t>(part % layout.kv_heads);
+    const size_t offset = size_t{head} * layout.head_size;
     for (uint32_t i = 0; i < row.token_count; ++i) {
       const uint32_t position = row.position + i;
       std::byte* block = pages.base + row.blocks[position / layout.block_tokens] * pages.block_stride;
       const uint32_t slot = position % layout.block_tokens;
       const size_t token = row.first_token + i;
+      const float* key = k + token * k_stride + offset;
+      const float* value = v + token * v_stride + offset;
       if (layout.type == dtype::fp32)
-        write_token<float>(layout, block, slot, k + token * k_stride, v + token * v_stride);
+        write_head<float>(layout, block, head, slot, key, value);
       else
-        write_token<uint16_t>(layout, block, slot, k + token * k_stride, v + token * v_stride);
+        write_head<uint16_t>(layout, block, head, slot, key, value);
     }
   });
 }

@@ -117,26 +117,26 @@ void attend(const attention_unit& u) {
 }
 
 void rms_norm(const float* x, size_t width, const float* weight, float epsilon, float* out) {
-  float squares = 0;
+  double squares = 0;
   for (size_t i = 0; i < width; ++i)
-    squares += x[i] * x[i];
-  const float factor = 1 / std::sqrt(squares / static_cast<float>(width) + epsilon);
+    squares += double{x[i]} * x[i];
+  const auto factor = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(width) + epsilon));
   for (size_t i = 0; i < width; ++i)
     out[i] = x[i] * factor * weight[i];
 }
 
 void layer_norm(const float* x, size_t width, const float* weight, const float* bias, float epsilon, float* out) {
-  const auto count = static_cast<float>(width);
-  float mean = 0;
+  const auto count = static_cast<double>(width);
+  double mean = 0;
   for (size_t i = 0; i < width; ++i)
     mean += x[i];
   mean /= count;
-  float squares = 0;
+  double squares = 0;
   for (size_t i = 0; i < width; ++i)
     squares += (x[i] - mean) * (x[i] - mean);
-  const float factor = 1 / std::sqrt(squares / count + epsilon);
+  const double factor = 1 / std::sqrt(squares / count + epsilon);
   for (size_t i = 0; i < width; ++i)
-    out[i] = (x[i] - mean) * factor * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
+    out[i] = static_cast<float>((x[i] - mean) * factor) * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
 }
 
 void add(const float* a, const float* b, size_t width, float* out) {
