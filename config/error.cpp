@@ -9,11 +9,12 @@ namespace troupe {
 
 namespace {
 constexpr std::array<std::string_view, 23> names = {
-    "none",          "invalid_request", "prompt_too_long", "unauthorized",      "not_found",
-    "model_not_found", "request_timeout", "payload_too_large", "queue_full",    "slot_timeout",
-    "model_not_ready", "shutting_down", "cancelled",       "slow_reader",       "row_fault",
-    "step_fault",    "device_lost",     "out_of_memory",   "bad_model",         "unsupported_model",
-    "bad_option",    "template_failed", "internal"};
+    "none",        "invalid_request", "prompt_too_long", "unauthorized",
+    "not_found",   "model_not_found", "request_timeout", "payload_too_large",
+    "queue_full",  "slot_timeout",    "model_not_ready", "shutting_down",
+    "cancelled",   "slow_reader",     "row_fault",       "step_fault",
+    "device_lost", "out_of_memory",   "bad_model",       "unsupported_model",
+    "bad_option",  "template_failed", "internal"};
 static_assert(names.size() == static_cast<size_t>(ec::internal) + 1);
 } // namespace
 
@@ -22,7 +23,9 @@ std::string_view to_string_view(ec code) {
   return i < names.size() ? names[i] : "unknown";
 }
 
-std::string to_string(ec code) { return std::string{to_string_view(code)}; }
+std::string to_string(ec code) {
+  return std::string{to_string_view(code)};
+}
 
 ec code_of(const caf::error& err) {
   if (!err)

@@ -53,9 +53,11 @@ struct option {
 inline constexpr auto option_table = std::to_array<option>({
     // clang-format off
   // The listener.
-  {.key = "inference_address", .level = scope::server, .type = kind::text, .fallback = "http://127.0.0.1:8080", .help = "Address to listen on: http://host[:port]"},
+  {.key = "inference_address", .level = scope::server, .type = kind::text, .fallback = "http://127.0.0.1:8080", .help = "Address to listen on: http[s]://host[:port] or unix:/path"},
   {.key = "host", .level = scope::server, .type = kind::text, .fallback = "", .help = "Host or IP address to listen on, in place of that of inference_address", .flag = "--host"},
   {.key = "port", .level = scope::server, .type = kind::integer, .fallback = "", .help = "Port to listen on, in place of that of inference_address; 0 takes a free one", .flag = "--port", .most = 65534},
+  {.key = "certificate_file", .level = scope::server, .type = kind::text, .fallback = "", .help = "Certificate chain (PEM) for an https address"},
+  {.key = "private_key_file", .level = scope::server, .type = kind::text, .fallback = "", .help = "Private key (PEM) for an https address"},
   {.key = "number_of_netty_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads that read and write sockets", .flag = "--io-threads", .words = "auto=0", .most = 256},
   {.key = "max_request_size", .level = scope::server, .type = kind::bytes, .fallback = "67108864", .help = "Largest request body; a larger one is answered 413", .flag = "--max-request-size", .least = 1, .most = 4294967296.0},
   {.key = "max_header_size", .level = scope::server, .type = kind::bytes, .fallback = "16384", .help = "Largest request header; a larger one is answered 431", .least = 1024, .most = 1048576},

@@ -29,8 +29,7 @@ constexpr auto lmi_keys = std::to_array<std::string_view>({"management_address",
                                                            "gpu.reserved_memory_mb",
                                                            "gpu.required_memory_mb",
                                                            "load_on_devices",
-                                                           "private_key_file",
-                                                           "certificate_file",
+
                                                            "keystore",
                                                            "keystore_pass",
                                                            "keystore_type",
@@ -285,20 +284,6 @@ std::string option_key(std::string_view name) {
   return "option." + (small ? std::string{name} : lowered(name));
 }
 
-int rank(source s) {
-  switch (s) {
-  case source::fallback:
-    return 0;
-  case source::file:
-    return 1;
-  case source::flag:
-    return 2;
-  case source::variable:
-    return 3;
-  }
-  return 0;
-}
-
 } // namespace
 
 environment process_environment() {
@@ -399,46 +384,6 @@ std::string served_name(const settings& model, const std::filesystem::path& fold
     if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'))
       c = '_';
   return name.empty() ? "model" : name;
-}
-
-caf::expected<endpoint> listen_endpoint(const settings& server) {
-  auto& from = server.origin_of("inference_address");
-  auto refuse = [&](const std::string& why) {
-    return caf::make_error(ec::bad_option, "inference_address (" + from.where + "): \"" +
-                                               server.text("inference_address") + "\" " + why +
-                                               "; allowed: http://host[:port] with a port from 0 "
-                                               "to 65534");
-  };
-  endpoint out;
-  std::string_view rest = server.text("inference_address");
-  constexpr std::string_view scheme = "http://";
-  if (lowered(rest.substr(0, scheme.size())) != scheme)
-    return refuse("has another scheme than http");
-  rest.remove_prefix(scheme.size());
-  if (rest.ends_with('/'))
-    rest.remove_suffix(1);
-  std::string_view port = "80";
-  bool bracketed = rest.starts_with('[');
-  auto end = bracketed ? rest.find(']') : std::min(rest.rfind(':'), rest.size());
-  if (end == std::string_view::npos)
-    return refuse("lacks the closing bracket");
-  out.host = bracketed ? rest.substr(1, end - 1) : rest.substr(0, end);
-  rest.remove_prefix(bracketed ? end + 1 : end);
-  if (rest.starts_with(':'))
-    port = rest.substr(1);
-  else if (!rest.empty())
-    return refuse("goes on after the closing bracket");
-  if (out.host.empty() || out.host.find_first_of(bracketed ? "/@ " : "/:@ ") != std::string::npos)
-    return refuse("has no proper host");
-  auto number = parse_value(option_table[key<kind::integer>{"port"}.index()], port);
-  if (!number)
-    return refuse("has a bad port");
-  out.port = static_cast<uint16_t>(std::get<int64_t>(number->result));
-  if (server.has("host") && rank(server.origin_of("host").from) >= rank(from.from))
-    out.host = server.text("host");
-  if (server.has("port") && rank(server.origin_of("port").from) >= rank(from.from))
-    out.port = static_cast<uint16_t>(server.integer("port"));
-  return out;
 }
 
 } // namespace troupe::config

@@ -65,13 +65,16 @@ std::string served_name(const settings& model, const std::filesystem::path& fold
 
 /// Where to listen.
 struct endpoint {
-  std::string host = "127.0.0.1"; ///< Name or address, IPv6 without brackets.
-  uint16_t port = 8080;           ///< 0: any free one.
+  std::string host =
+      "127.0.0.1";       ///< Name or address, IPv6 without brackets; unused with unix_path.
+  uint16_t port = 8080;  ///< 0: any free one.
+  std::string unix_path; ///< Not empty: listen on this socket file.
+  bool tls = false;      ///< With certificate_file and private_key_file, which are set then.
 };
 
 /// Puts `inference_address`, `host` and `port` together. The latter two replace their part of the
-/// address unless it came from a place that wins over theirs.
-/// Errors: ec::bad_option for another scheme than http, a missing host or a bad port.
+/// address (and a unix address altogether) unless it came from a place that wins over theirs.
+/// Errors: ec::bad_option for another scheme, a missing host, a bad port, https without a key.
 caf::expected<endpoint> listen_endpoint(const settings& server);
 
 } // namespace troupe::config

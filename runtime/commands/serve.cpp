@@ -43,6 +43,11 @@ http::server_settings server_settings_of(const config::settings& s, const config
   http::server_settings result;
   result.address = where.host;
   result.port = where.port;
+  result.unix_path = where.unix_path;
+  if (where.tls) {
+    result.certificate_file = s.text("certificate_file");
+    result.private_key_file = s.text("private_key_file");
+  }
   result.threads = static_cast<uint32_t>(s.integer("number_of_netty_threads"));
   result.max_header_bytes = static_cast<size_t>(s.integer("max_header_size"));
   result.max_request_size = static_cast<uint64_t>(s.integer("max_request_size"));

@@ -283,10 +283,31 @@ TEST_CASE_METHOD(fixture, "host and port replace their part of the address", "[c
   CHECK(at() == "example.org 80");
 }
 
+TEST_CASE_METHOD(fixture, "a socket file and TLS are addresses too", "[config][resolve]") {
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "unix:/tmp/troupe.sock";
+  flag("port", "9"); // weaker than the variable
+  auto socket = listen_endpoint(server().values);
+  REQUIRE(socket);
+  CHECK(socket->unix_path == "/tmp/troupe.sock");
+  from.variables["SERVING_PORT"] = "10";
+  auto replaced = listen_endpoint(server().values);
+  REQUIRE(replaced);
+  CHECK(replaced->unix_path.empty());
+  CHECK(replaced->port == 10);
+  from.variables.erase("SERVING_PORT");
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "https://0.0.0.0";
+  write("config.properties", "certificate_file=c.pem\nprivate_key_file=k.pem");
+  auto secure = listen_endpoint(server().values);
+  REQUIRE(secure);
+  CHECK(secure->tls);
+  CHECK(secure->port == 443);
+  CHECK(secure->unix_path.empty());
+}
+
 TEST_CASE_METHOD(fixture, "a bad address is refused with its place", "[config][resolve]") {
-  for (auto bad : {"https://0.0.0.0:8443", "unix:/tmp/x", "0.0.0.0:80", "http://", "http://:80",
-                   "http://a:b:80", "http://a:65535", "http://a:", "http://[::1", "http://[::1]x",
-                   "http://a/b:80", "http://a:-1"}) {
+  for (auto bad : {"https://0.0.0.0:8443", "unix:tmp/x", "unix:", "ftp://a", "0.0.0.0:80",
+                   "http://", "http://:80", "http://a:b:80", "http://a:65535",
+                   "http://a:", "http://[::1", "http://[::1]x", "http://a/b:80", "http://a:-1"}) {
     INFO(bad);
     from.variables["SERVING_INFERENCE_ADDRESS"] = bad;
     auto e = listen_endpoint(server().values);
