@@ -186,9 +186,13 @@ TEST_CASE("deeply nested sources end in an error or a template, not in a dead pr
       source += unit;
     return source.append(core).append(" }}");
   };
-  for (auto unit : {"not ", "-", "(", "[", "1+", "a.", "{'a':", "f(", "a|b|", "1 if a else "})
-    rendered(nest(unit, 60000, "a"));
-  rendered(nest("-", 250000, "a"));
+  for (auto unit : {"not ", "-", "(", "[", "1+", "a.", "{'a':", "f(", "a|b|", "1 if a else ",
+                    "a and ", "'", "\\'"})
+    for (size_t n : {60, 8000, 60000})
+      rendered(nest(unit, n, "a"));
+  CHECK_THAT(rendered(nest("not ", 60000, "a")), Catch::Contains("too complex"));
+  CHECK(rendered(nest("not ", 60, "none")) == "False");
+  CHECK(rendered("{{ '" + std::string(300, '-') + "' }}") == std::string(300, '-'));
   std::string blocks;
   for (int i = 0; i < 12000; ++i)
     blocks += "{% if a %}";

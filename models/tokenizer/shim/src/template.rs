@@ -7,10 +7,14 @@ use minijinja::{Environment, Error};
 use serde_json::{Map, Value as Json};
 use std::io::Write;
 
-/// The largest template in use has 40 KB. Parsing recurses with the source's nesting, so the limit
-/// goes with the stack below: a source of nothing but "-" overflows neither.
+/// The largest template in use has 40 KB.
 const MAX_SOURCE: usize = 256 << 10;
-const COMPILE_STACK: usize = 512 << 20;
+/// Operators within one tag nest as deep as the tag is long, in the parser and in its tree's
+/// destructor; the stack goes with that.
+const MAX_TAG: usize = 64 << 10;
+const COMPILE_STACK: usize = 128 << 20;
+/// Prefix operators in a row: the compiler's time grows with the square.
+const MAX_PREFIXES: usize = 64;
 /// A prompt cannot be larger; a template that loops may well write more.
 const MAX_OUTPUT: usize = 64 << 20;
 const NAME: &str = "chat_template";
@@ -68,6 +72,68 @@ fn describe(error: &Error) -> String {
     text
 }
 
+/// Where the string literal that starts with `quote` ends, or the end of the text.
+fn skip_literal(body: &[u8], quote: u8) -> usize {
+    let mut at = 1;
+    while at < body.len() && body[at] != quote {
+        at += if body[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(body.len())
+}
+
+/// Refuses what the compiler takes excessive time or stack for; no template in use comes near.
+fn check_tags(source: &str) -> Result<(), Failure> {
+    let bytes = source.as_bytes();
+    let mut at = 0;
+    while let Some(open) = source[at..].find(['{']).map(|i| at + i) {
+        let end: &[u8] = match bytes.get(open + 1) {
+            Some(b'{') => b"}}",
+            Some(b'%') => b"%}",
+            Some(b'#') => {
+                at = source[open..].find("#}").map_or(bytes.len(), |i| open + i + 2);
+                continue;
+            }
+            _ => {
+                at = open + 1;
+                continue;
+            }
+        };
+        at = open + 2;
+        let mut prefixes = 0;
+        while at < bytes.len() && !bytes[at..].starts_with(end) {
+            let step = match bytes[at] {
+                quote @ (b'"' | b'\'') => {
+                    prefixes = 0;
+                    skip_literal(&bytes[at..], quote)
+                }
+                b'-' | b'+' => {
+                    prefixes += 1;
+                    1
+                }
+                b'n' if bytes[at..].starts_with(b"not") => {
+                    prefixes += 1;
+                    3
+                }
+                c if c.is_ascii_whitespace() => 1,
+                _ => {
+                    prefixes = 0;
+                    1
+                }
+            };
+            at += step;
+            if prefixes > MAX_PREFIXES || at - open > MAX_TAG {
+                let line = source[..open].matches('\n').count() + 1;
+                return Err(Failure::failed(format!("the tag at line {line} is too complex")));
+            }
+        }
+        while !source.is_char_boundary(at.min(bytes.len())) {
+            at += 1;
+        }
+        at = at.min(bytes.len());
+    }
+    Ok(())
+}
+
 fn compile(source: &str, defaults: Map<String, Json>) -> Result<Template, Failure> {
     if source.len() > MAX_SOURCE {
         return Err(Failure::failed(format!(
@@ -76,6 +142,7 @@ fn compile(source: &str, defaults: Map<String, Json>) -> Result<Template, Failur
         )));
     }
     let source = prepare(source);
+    check_tags(&source)?;
     let work = {
         let source = source.clone();
         move || {
