@@ -1,0 +1,220 @@
+#include "troupe/http/errors.hpp"
+
+#include "troupe/config/error.hpp"
+#include "troupe/http/json/write.hpp"
+
+namespace troupe::http {
+
+namespace {
+
+constexpr std::string_view no_route =
+    "Requested resource is not found, please refer to API document.";
+constexpr std::string_view parse_prefix =
+    "Input Parsing failed. Ensure that the request payload is valid. ";
+constexpr std::string_view handler_failure = "exception occurred during rolling batch inference";
+
+/// What a handler of the LMI kind reports: {"code", "error"}.
+reply handler_error(int status, std::string_view message) {
+  reply out;
+  out.status = status;
+  out.reason = reason_phrase(message);
+  out.body = "{\"code\": " + std::to_string(status) + ", \"error\": ";
+  json::append_string(out.body, message);
+  out.body += '}';
+  return out;
+}
+
+std::string_view openai_type(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 404:
+      return "not_found_error";
+    case 408:
+      return "timeout_error";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "service_unavailable_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "server_error";
+  }
+}
+
+/// Tells a client that may come back when.
+reply with_retry(reply out) {
+  out.headers.emplace_back("retry-after", "1");
+  return out;
+}
+
+std::string named(std::string_view text, std::string_view model) {
+  return std::string{text} + std::string{model};
+}
+
+/// A name that is needed because several models are there.
+bool lacks_model_name(ec code, std::string_view model) {
+  return model.empty() && code == ec::model_not_found;
+}
+
+reply lmi_reply(const dialect_settings& settings, std::string_view model, const caf::error& why) {
+  auto code = code_of(why);
+  auto text = text_of(why);
+  if (lacks_model_name(code, model))
+    return lmi_error(settings.bad_request_status, "BadRequestException",
+                     "Parameter model_name is required.");
+  auto shown = model.empty() ? std::string_view{settings.default_model} : model;
+  switch (code) {
+    case ec::invalid_request:
+    case ec::prompt_too_long:
+    case ec::template_failed:
+      return handler_error(424, std::string{parse_prefix} + text);
+    case ec::model_not_found:
+      return lmi_error(404, "ModelNotFoundException", named("Model or workflow not found: ", model));
+    case ec::not_found:
+      return lmi_error(404, "ResourceNotFoundException", no_route);
+    case ec::unauthorized:
+      return lmi_error(401, "UnauthorizedException", text);
+    case ec::request_timeout:
+      return lmi_error(settings.timeout_status, "TimeoutException", text);
+    case ec::slot_timeout:
+      return lmi_error(settings.bad_request_status, "TranslateException",
+                       "Time out in: " + std::to_string(settings.slot_timeout_ms / 1000));
+    case ec::payload_too_large:
+      return lmi_error(413, "PayloadTooLargeException", text);
+    case ec::queue_full:
+      return with_retry(lmi_error(settings.throttle_status, "WlmCapacityException",
+                                  named("Worker queue capacity exceeded for model: ", shown)));
+    case ec::model_not_ready:
+      return with_retry(lmi_error(settings.wlm_error_status, "ServiceUnavailableException",
+                                  named("Model is not ready: ", shown)));
+    case ec::shutting_down:
+      return with_retry(
+          lmi_error(settings.wlm_error_status, "WlmException", "Worker shutting down"));
+    case ec::out_of_memory:
+      return handler_error(507, text);
+    case ec::row_fault:
+    case ec::step_fault:
+    case ec::device_lost:
+      return handler_error(424, handler_failure);
+    default:
+      return lmi_error(settings.server_error_status, "EngineException", text);
+  }
+}
+
+int openai_status(ec code) {
+  switch (code) {
+    case ec::invalid_request:
+    case ec::prompt_too_long:
+    case ec::template_failed:
+      return 400;
+    case ec::unauthorized:
+      return 401;
+    case ec::not_found:
+    case ec::model_not_found:
+      return 404;
+    case ec::request_timeout:
+      return 408;
+    case ec::payload_too_large:
+      return 413;
+    case ec::queue_full:
+      return 429;
+    case ec::slot_timeout:
+    case ec::model_not_ready:
+    case ec::shutting_down:
+    case ec::out_of_memory:
+      return 503;
+    default:
+      return 500;
+  }
+}
+
+std::string openai_object(int status, std::string_view code, std::string_view message,
+                          std::string_view parameter) {
+  std::string out = "{\"error\":{\"message\":";
+  json::append_string(out, message);
+  out += ",\"type\":";
+  json::append_string(out, openai_type(status));
+  out += ",\"param\":";
+  if (parameter.empty())
+    out += "null";
+  else
+    json::append_string(out, parameter);
+  out += ",\"code\":";
+  json::append_string(out, code);
+  out += "}}";
+  return out;
+}
+
+reply openai_reply(std::string_view model, const caf::error& why) {
+  auto code = code_of(why);
+  if (lacks_model_name(code, model))
+    return openai_error(400, "model_required",
+                        "Several models are served: name one of GET /v1/models in \"model\".",
+                        "model");
+  auto status = openai_status(code);
+  auto out = openai_error(status, to_string_view(code), text_of(why),
+                          code == ec::model_not_found ? "model" : "");
+  return status == 429 || status == 503 ? with_retry(std::move(out)) : out;
+}
+
+} // namespace
+
+reply lmi_error(int status, std::string_view type, std::string_view message) {
+  reply out;
+  out.status = status;
+  out.body = "{\n  \"code\": " + std::to_string(status) + ",\n  \"type\": ";
+  json::append_string(out.body, type);
+  out.body += ",\n  \"message\": ";
+  json::append_string(out.body, message);
+  out.body += "\n}\n";
+  return out;
+}
+
+reply openai_error(int status, std::string_view code, std::string_view message,
+                   std::string_view parameter) {
+  reply out;
+  out.status = status;
+  out.body = openai_object(status, code, message, parameter);
+  return out;
+}
+
+reply problem_reply(error_style style, const problem& why) {
+  return style == error_style::openai
+             ? openai_error(400, to_string_view(ec::invalid_request), why.message, why.parameter)
+             : handler_error(424, std::string{parse_prefix} + why.message);
+}
+
+reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
+                  const caf::error& why) {
+  return style == error_style::openai ? openai_reply(model, why)
+                                      : lmi_reply(settings, model, why);
+}
+
+std::string stream_error(error_style style, const dialect_settings& settings,
+                         std::string_view model, const caf::error& why) {
+  auto code = code_of(why);
+  if (style == error_style::openai)
+    return openai_object(openai_status(code), to_string_view(code), text_of(why), {});
+  auto status = lmi_reply(settings, model, why).status;
+  auto fault = code == ec::row_fault || code == ec::step_fault || code == ec::device_lost;
+  std::string out = "{\"code\": " + std::to_string(status) + ", \"error\": ";
+  json::append_string(out, fault ? std::string{handler_failure} : text_of(why));
+  out += '}';
+  return out;
+}
+
+reply unknown_route(error_style style) {
+  return style == error_style::openai
+             ? openai_error(404, to_string_view(ec::not_found), no_route)
+             : lmi_error(404, "ResourceNotFoundException", no_route);
+}
+
+reply status_reply(std::string_view text) {
+  reply out;
+  out.body = "{\n  \"status\": ";
+  json::append_string(out.body, text);
+  out.body += "\n}\n";
+  return out;
+}
+
+} // namespace troupe::http

@@ -1,0 +1,187 @@
+#include "troupe/http/relay.hpp"
+
+#include <utility>
+
+#include "troupe/config/error.hpp"
+#include "troupe/http/dialects/tokenize.hpp"
+#include "troupe/http/errors.hpp"
+
+namespace troupe::http {
+
+namespace {
+
+using telemetry::actor_kind;
+
+void deliver(relay_ptr self, event_batch&& events) {
+  auto& state = self->state;
+  if (state.ended)
+    return;
+  state.ended = events.complete || events.failure;
+  state.port->push(state.part, std::move(events));
+  if (state.ended)
+    self->quit();
+}
+
+void fail(relay_ptr self, caf::error why) {
+  event_batch events;
+  events.failure = code_of(why) == ec::internal && why.category() != caf::atom("troupe")
+                       ? caf::make_error(ec::internal, "the engine is gone: " + text_of(why))
+                       : std::move(why);
+  deliver(self, std::move(events));
+}
+
+template <class... Ts>
+void tell_request(relay_ptr self, Ts... xs) {
+  if (self->state.metrics)
+    self->state.metrics->sent(actor_kind::request);
+  self->send(self->state.request, xs...);
+}
+
+void admitted(relay_ptr self, const request_actor& request) {
+  auto& state = self->state;
+  state.request = request;
+  self->monitor(request);
+  if (state.early_credit > 0)
+    tell_request(self, credit_atom_v, std::exchange(state.early_credit, 0));
+}
+
+void submit(relay_ptr self, const engine_actor& engine, generation_request request,
+            std::string fallback) {
+  if (self->state.metrics)
+    self->state.metrics->sent(actor_kind::engine);
+  auto again = fallback.empty() || !request.model.empty() ? generation_request{} : request;
+  self->request(engine, caf::infinite, submit_atom_v, std::move(request), event_sink{self})
+      .then([self](const request_actor& request) { admitted(self, request); },
+            [self, engine, again = std::move(again),
+             fallback = std::move(fallback)](caf::error& why) mutable {
+              if (again.id.empty() || code_of(why) != ec::model_not_found)
+                return fail(self, std::move(why));
+              again.model = fallback;
+              submit(self, engine, std::move(again), {});
+            });
+}
+
+} // namespace
+
+relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation_request request,
+                                 std::string fallback_model, std::shared_ptr<event_port> port,
+                                 uint32_t part, telemetry::metrics_ptr metrics) {
+  self->state.port = std::move(port);
+  self->state.part = part;
+  self->state.metrics = std::move(metrics);
+  self->set_down_handler([self](const caf::down_msg& down) {
+    fail(self, caf::make_error(ec::internal, "the request ended without an answer: "
+                                                 + caf::to_string(down.reason)));
+  });
+  submit(self, engine, std::move(request), std::move(fallback_model));
+  return {
+      [self](event_batch& events) {
+        if (self->state.metrics)
+          self->state.metrics->handled(actor_kind::sink);
+        deliver(self, std::move(events));
+      },
+      [self](credit_atom, uint32_t weight) {
+        if (self->state.request)
+          tell_request(self, credit_atom_v, weight);
+        else
+          self->state.early_credit += weight;
+      },
+      [self](cancel_atom) {
+        self->state.ended = true;
+        if (self->state.request)
+          tell_request(self, cancel_atom_v);
+        self->quit();
+      },
+  };
+}
+
+namespace {
+
+class relay_ticket final : public engine_ticket {
+public:
+  explicit relay_ticket(relay_actor relay) : relay_(std::move(relay)) {}
+  void credit(uint32_t weight) override { caf::anon_send(relay_, credit_atom_v, weight); }
+  void cancel() override { caf::anon_send(relay_, cancel_atom_v); }
+
+private:
+  relay_actor relay_;
+};
+
+using answer_function = std::function<void(reply)>;
+
+/// Asks once, answers once, and ends.
+void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_query query,
+              std::shared_ptr<const front_state> state, answer_function answer) {
+  auto failed = [=, style = query.errors](std::string model) {
+    return [=](caf::error& why) {
+      answer(error_reply(style, state->settings.dialect, model, why));
+    };
+  };
+  if (auto* view = std::get_if<engine_query::status_view>(&query.what)) {
+    self->request(engine, caf::infinite, status_atom_v)
+        .then([=, view = std::move(*view)](
+                  const std::vector<model_status>& models) { answer(view(models)); },
+              failed({}));
+    return;
+  }
+  // Runs the query again under the fallback's name when no model was named.
+  auto or_again = [=](auto request, const auto& run) {
+    return [=, fallback = query.fallback_model](caf::error& why) {
+      if (!request.model.empty() || fallback.empty() || code_of(why) != ec::model_not_found)
+        return failed(request.model)(why);
+      auto again = request;
+      again.model = fallback;
+      run(std::move(again), failed(fallback));
+    };
+  };
+  if (auto* given = std::get_if<tokenize_request>(&query.what)) {
+    auto run = [=](tokenize_request request, auto on_error) {
+      self->request(engine, caf::infinite, std::move(request))
+          .then([=](const tokenize_answer& x) { answer(tokenize_reply(x)); }, on_error);
+    };
+    run(*given, or_again(*given, run));
+  } else if (auto* given = std::get_if<detokenize_request>(&query.what)) {
+    auto run = [=](detokenize_request request, auto on_error) {
+      self->request(engine, caf::infinite, std::move(request))
+          .then([=](const std::string& text) { answer(detokenize_reply(text)); }, on_error);
+    };
+    run(*given, or_again(*given, run));
+  }
+}
+
+class actor_link final : public engine_link {
+public:
+  actor_link(caf::actor_system& system, engine_actor engine,
+             std::shared_ptr<const front_state> state)
+      : system_(system), engine_(std::move(engine)), state_(std::move(state)) {}
+
+  std::unique_ptr<engine_ticket> submit(generation_request request, std::string fallback_model,
+                                        std::shared_ptr<event_port> port, uint32_t part) override {
+    return std::make_unique<relay_ticket>(system_.spawn(relay, engine_, std::move(request),
+                                                        std::move(fallback_model), std::move(port),
+                                                        part, state_->metrics));
+  }
+
+  void ask(engine_query query, answer_function answer) override {
+    if (state_->metrics)
+      state_->metrics->sent(actor_kind::engine);
+    system_.spawn([engine = engine_, query = std::move(query), state = state_,
+                   answer = std::move(answer)](caf::event_based_actor* self) {
+      inquirer(self, engine, query, state, answer);
+    });
+  }
+
+private:
+  caf::actor_system& system_;
+  engine_actor engine_;
+  std::shared_ptr<const front_state> state_;
+};
+
+} // namespace
+
+std::unique_ptr<engine_link> link_engine(caf::actor_system& system, engine_actor engine,
+                                         std::shared_ptr<const front_state> state) {
+  return std::make_unique<actor_link>(system, std::move(engine), std::move(state));
+}
+
+} // namespace troupe::http

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/http/dialects/dialect.hpp"
+#include "troupe/http/errors.hpp"
+#include "troupe/http/message.hpp"
+#include "troupe/http/metrics_text.hpp"
+#include "troupe/http/settings.hpp"
+
+namespace troupe::http {
+
+/// A question to the engine that one message answers, and how its answer is shown.
+struct engine_query {
+  using status_view = std::function<reply(const std::vector<model_status>&)>;
+  std::variant<status_view, tokenize_request, detokenize_request> what;
+  error_style errors = error_style::lmi;
+  /// Tried when no model was named and there are several.
+  std::string fallback_model{};
+};
+
+using routed = std::variant<reply, generation_job, engine_query>;
+
+/// What the routes share and the connections count.
+struct front_state {
+  server_settings settings;
+  telemetry::metrics_ptr metrics; ///< May be null: then only the front end's own families show.
+  front_metrics counters;
+  server_facts facts;
+  std::atomic<bool> draining{false};
+};
+
+/// Gives the request its id (header of the configured name, else a new UUID) and unpacks SageMaker's
+/// custom attributes into headers.
+void admit(const server_settings& settings, request& r);
+
+/// Finds out what a request wants: an answer at once, a generation, or a question to the engine.
+/// Touches neither actors nor sockets; any thread. Parses the body, so large ones take a while.
+routed route(const front_state& state, request& r);
+
+/// The error bodies that a path's clients understand.
+error_style style_of(std::string_view path);
+
+} // namespace troupe::http

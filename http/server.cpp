@@ -1,0 +1,152 @@
+#include "troupe/http/server.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include <algorithm>
+#include <thread>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/post.hpp>
+
+#include "troupe/http/connection.hpp"
+#include "troupe/http/listener.hpp"
+#include "troupe/http/relay.hpp"
+
+namespace troupe::http {
+
+namespace asio = boost::asio;
+
+namespace {
+
+/// About when the process began: static objects are made before main.
+const auto process_start = std::chrono::steady_clock::now();
+
+/// Descriptors left to everybody else: model files, logs, actors of other hosts.
+constexpr uint64_t reserved_files = 128;
+
+std::string host_name() {
+  char name[256] = "localhost";
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+uint32_t thread_count(uint32_t wanted) {
+  constexpr uint32_t most = 8;
+  return wanted > 0 ? wanted : std::clamp(std::thread::hardware_concurrency() / 4, 1u, most);
+}
+
+size_t connection_limit(uint32_t wanted) {
+  auto files = raise_file_limit();
+  auto possible = files > 2 * reserved_files ? files - reserved_files : files / 2;
+  return wanted > 0 ? std::min<uint64_t>(wanted, possible) : possible;
+}
+
+using work_guard = asio::executor_work_guard<asio::io_context::executor_type>;
+
+} // namespace
+
+uint64_t raise_file_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0)
+    return 1024;
+  if (limit.rlim_cur < limit.rlim_max) {
+    auto raised = limit;
+    raised.rlim_cur = limit.rlim_max;
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0)
+      limit = raised;
+  }
+  return limit.rlim_cur;
+}
+
+struct server::parts {
+  std::vector<std::shared_ptr<io_loop>> loops;
+  std::shared_ptr<front_end> front = std::make_shared<front_end>();
+  std::shared_ptr<listener> acceptor;
+  std::vector<work_guard> guards;
+  std::vector<std::thread> threads;
+
+  void on_every_loop(void (connection::*what)()) {
+    for (auto& loop : loops)
+      asio::post(loop->context, [loop = loop.get(), what] {
+        auto all = loop->connections; // They leave the set while it is walked.
+        for (const auto& client : all)
+          (client.get()->*what)();
+      });
+  }
+
+  void run(asio::io_context& context) {
+    guards.emplace_back(asio::make_work_guard(context));
+    threads.emplace_back([&context] { context.run(); });
+  }
+};
+
+server::server(std::unique_ptr<parts> parts) : parts_(std::move(parts)) {}
+
+caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, engine_actor engine,
+                                                     telemetry::metrics_ptr metrics,
+                                                     server_settings settings) {
+  auto made = std::make_unique<parts>();
+  auto& front = *made->front;
+  front.state = std::make_shared<front_state>();
+  auto& state = *front.state;
+  state.settings = std::move(settings);
+  state.metrics = std::move(metrics);
+  state.facts.host = host_name();
+  state.facts.version = state.settings.version;
+  if (!state.settings.certificate_file.empty()) {
+    auto tls = tls_context::load(state.settings.certificate_file, state.settings.private_key_file);
+    if (!tls)
+      return std::move(tls.error());
+    front.tls = std::move(*tls);
+    // OpenSSL writes to sockets without a way to suppress the signal.
+    std::signal(SIGPIPE, SIG_IGN);
+  }
+  for (uint32_t i = 0; i < thread_count(state.settings.threads); ++i)
+    made->loops.push_back(std::make_shared<io_loop>());
+  made->acceptor = std::make_shared<listener>(made->front, made->loops,
+                                              connection_limit(state.settings.max_connections));
+  if (auto error = made->acceptor->open())
+    return error;
+  front.engine = link_engine(system, std::move(engine), front.state);
+  state.facts.startup_microseconds = std::chrono::duration<double, std::micro>(
+                                         std::chrono::steady_clock::now() - process_start)
+                                         .count();
+  for (auto& loop : made->loops)
+    made->run(loop->context);
+  made->run(front.parsing);
+  asio::post(made->loops.front()->context, [acceptor = made->acceptor] { acceptor->start(); });
+  return std::unique_ptr<server>{new server{std::move(made)}};
+}
+
+server::~server() { stop(std::chrono::milliseconds{0}); }
+
+uint16_t server::port() const { return parts_->acceptor->port(); }
+
+void server::begin_drain() {
+  parts_->front->state->draining.store(true);
+  parts_->on_every_loop(&connection::drain);
+}
+
+void server::stop(std::chrono::milliseconds grace) {
+  if (parts_->threads.empty())
+    return;
+  auto until = std::chrono::steady_clock::now() + grace;
+  auto& p = *parts_;
+  p.front->state->draining.store(true);
+  asio::post(p.loops.front()->context, [acceptor = p.acceptor] { acceptor->close(); });
+  p.on_every_loop(&connection::drain);
+  while (p.front->open.load() > 0 && std::chrono::steady_clock::now() < until)
+    std::this_thread::sleep_for(std::chrono::milliseconds{5});
+  p.on_every_loop(&connection::close);
+  // The loops run on until their last handlers are done, so that nothing is left half-closed.
+  p.guards.clear();
+  p.front->parsing.stop();
+  for (auto& thread : p.threads)
+    thread.join();
+  p.threads.clear();
+}
+
+} // namespace troupe::http

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+/// What the front end can be told. Plain values; `runtime` fills them from the options.
+namespace troupe::http {
+
+/// How the text-generation routes read and answer (contract http.md §4, §5).
+struct dialect_settings {
+  std::string default_model;     ///< Shown as "model" where the request names none.
+  std::string output_formatter;  ///< option.output_formatter; empty = by `stream`.
+  bool tgi_compat = false;       ///< option.tgi_compat
+  std::string decoding_strategy = "greedy"; ///< option.decoding_strategy: greedy or sample.
+  /// option.openai_finish_reasons: forces OpenAI's words (true) or LMI's (false) on every chat
+  /// route; unset = by route.
+  std::optional<bool> openai_finish_reasons;
+  bool trust_request_template = false; ///< Requests may bring a chat_template of their own.
+
+  uint32_t slot_timeout_ms = 120'000; ///< option.predict_timeout; 0 = none.
+  uint32_t deadline_ms = 0;           ///< A whole request's time; 0 = none.
+  uint32_t read_timeout_ms = 120'000; ///< chunked_read_timeout: for a client that does not read.
+
+  int bad_request_status = 400;  ///< bad_request_http_code
+  int wlm_error_status = 503;    ///< wlm_error_http_code: model not ready.
+  int throttle_status = 503;     ///< throttle_error_http_code: queue full (LMI routes).
+  int timeout_status = 400;      ///< timeout_http_code
+  int server_error_status = 500; ///< server_error_http_code
+};
+
+struct server_settings {
+  std::string address = "127.0.0.1"; ///< Host name or literal address; ignored with `unix_path`.
+  uint16_t port = 8080;              ///< 0 = any free one; `server::port` tells which.
+  std::string unix_path;             ///< Listen on this socket file instead.
+  std::string certificate_file;      ///< PEM chain; with `private_key_file` it turns TLS on.
+  std::string private_key_file;
+  uint32_t threads = 0;              ///< I/O threads (number_of_netty_threads); 0 = by cores.
+
+  size_t max_header_bytes = 32 * 1024;        ///< Also bounds pipelined bytes kept aside.
+  uint64_t max_request_size = 64ull << 20;    ///< Larger bodies get 413.
+  size_t inline_parse_bytes = 1 << 20;        ///< Larger bodies are parsed off the I/O threads.
+  uint32_t max_connections = 0;               ///< 0 = by the file limit.
+  std::chrono::milliseconds header_timeout{30'000}; ///< From a request's first byte to its header's end.
+  std::chrono::milliseconds body_timeout{60'000};   ///< Without a byte of the body.
+  std::chrono::milliseconds idle_timeout{75'000};   ///< Between requests.
+
+  std::string request_id_header = "x-request-id"; ///< request_id_header_key
+  bool allow_request_handler = false;             ///< ALLOW_REQUEST_HANDLER_OVERRIDE
+  std::string cors_allowed_origin;
+  std::string cors_allowed_methods;
+  std::string cors_allowed_headers;
+
+  bool allow_multi_status = false;        ///< /ping answers 207 while loading.
+  bool fail_ping_when_unhealthy = false;  ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
+  bool metrics_enabled = true;            ///< SERVING_PROMETHEUS
+  std::string version;                    ///< Shown by DJLServingStart.
+
+  dialect_settings dialect;
+};
+
+} // namespace troupe::http

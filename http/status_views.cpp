@@ -1,0 +1,103 @@
+#include "troupe/http/status_views.hpp"
+
+#include <algorithm>
+
+#include "troupe/http/errors.hpp"
+#include "troupe/http/json/write.hpp"
+
+namespace troupe::http {
+
+namespace {
+
+std::string_view health(model_state state) {
+  switch (state) {
+    case model_state::loading:
+      return "PENDING";
+    case model_state::failed:
+      return "FAILED";
+    case model_state::ready:
+      return "Healthy";
+    default:
+      return "Unhealthy";
+  }
+}
+
+void append_model(std::string& out, const model_status& model) {
+  out += "{\"id\":";
+  json::append_string(out, model.name);
+  out += ",\"object\":\"model\",\"created\":";
+  json::append_integer(out, model.since_unix);
+  out += ",\"owned_by\":\"troupe\",\"max_model_len\":";
+  json::append_unsigned(out, model.context);
+  out += '}';
+}
+
+} // namespace
+
+status_view ping_view(bool multi_status, bool fail_unhealthy) {
+  return [=](const std::vector<model_status>& models) {
+    reply out;
+    out.body = "{";
+    auto any = [&](model_state state) {
+      return std::any_of(models.begin(), models.end(),
+                         [=](const model_status& x) { return x.state == state; });
+    };
+    for (size_t i = 0; i < models.size(); ++i) {
+      out.body += i > 0 ? ",\n  " : "\n  ";
+      json::append_string(out.body, models[i].name);
+      out.body += ": {\"status\": ";
+      json::append_string(out.body, health(models[i].state));
+      out.body += '}';
+    }
+    out.body += models.empty() ? "}\n" : "\n}\n";
+    auto unhealthy = any(model_state::reloading) || any(model_state::draining);
+    if (any(model_state::failed) || (unhealthy && fail_unhealthy))
+      out.status = 500;
+    else if (any(model_state::loading) && multi_status)
+      out.status = 207;
+    return out;
+  };
+}
+
+reply draining_reply() {
+  auto out = lmi_error(503, "ServiceUnavailableException", "The server is shutting down.");
+  out.headers.emplace_back("retry-after", "1");
+  return out;
+}
+
+status_view models_view(std::string name) {
+  return [name = std::move(name)](const std::vector<model_status>& models) {
+    reply out;
+    if (!name.empty()) {
+      for (const auto& model : models)
+        if (model.name == name) {
+          append_model(out.body, model);
+          return out;
+        }
+      return openai_error(404, "model_not_found", "The model '" + name + "' does not exist",
+                          "model");
+    }
+    out.body = "{\"object\":\"list\",\"data\":[";
+    for (size_t i = 0; i < models.size(); ++i) {
+      if (i > 0)
+        out.body += ',';
+      append_model(out.body, models[i]);
+    }
+    out.body += "]}";
+    return out;
+  };
+}
+
+status_view options_view(std::string name) {
+  return [name = std::move(name)](const std::vector<model_status>& models) {
+    for (const auto& model : models)
+      if (model.name == name) {
+        reply out;
+        out.body = "{}";
+        return out;
+      }
+    return lmi_error(404, "ModelNotFoundException", "Model or workflow not found: " + name);
+  };
+}
+
+} // namespace troupe::http

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "troupe/actors/generation.hpp"
+#include "troupe/http/message.hpp"
+
+/// Answers that are made of the models' states.
+namespace troupe::http {
+
+using status_view = std::function<reply(const std::vector<model_status>&)>;
+
+/// GET /ping (contract http.md §3).
+/// @param multi_status 207 instead of 200 while a model loads.
+/// @param fail_unhealthy 500 when a model is unhealthy.
+status_view ping_view(bool multi_status, bool fail_unhealthy);
+
+/// /ping while the server drains: 503.
+reply draining_reply();
+
+/// GET /v1/models; with a name GET /v1/models/NAME.
+status_view models_view(std::string name);
+
+/// OPTIONS on a route that names a model: {} or 404.
+status_view options_view(std::string name);
+
+} // namespace troupe::http

@@ -1,0 +1,114 @@
+#include "troupe/http/transport.hpp"
+
+#include <algorithm>
+#include <climits>
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "troupe/config/error.hpp"
+
+namespace troupe::http {
+
+namespace {
+
+namespace asio = boost::asio;
+
+SSL* session(void* p) { return static_cast<SSL*>(p); }
+
+caf::error tls_problem(const std::string& what) {
+  auto code = ERR_get_error();
+  std::string why = code ? ERR_reason_error_string(code) : "unknown reason";
+  ERR_clear_error();
+  return caf::make_error(ec::bad_option, what + ": " + why);
+}
+
+} // namespace
+
+caf::expected<std::shared_ptr<tls_context>> tls_context::load(const std::string& certificate_file,
+                                                              const std::string& key_file) {
+  auto* native = SSL_CTX_new(TLS_server_method());
+  if (!native)
+    return tls_problem("TLS cannot be set up");
+  std::shared_ptr<tls_context> out{new tls_context{native}};
+  SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
+  // A write that is tried again comes from the same bytes at a place that may have moved.
+  SSL_CTX_set_mode(native, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+                               | SSL_MODE_RELEASE_BUFFERS);
+  if (SSL_CTX_use_certificate_chain_file(native, certificate_file.c_str()) != 1)
+    return tls_problem("certificate_file " + certificate_file + " cannot be used");
+  if (SSL_CTX_use_PrivateKey_file(native, key_file.c_str(), SSL_FILETYPE_PEM) != 1)
+    return tls_problem("private_key_file " + key_file + " cannot be used");
+  if (SSL_CTX_check_private_key(native) != 1)
+    return tls_problem("private_key_file " + key_file + " does not fit " + certificate_file);
+  return out;
+}
+
+tls_context::~tls_context() { SSL_CTX_free(static_cast<SSL_CTX*>(native_)); }
+
+transport::transport(stream_socket socket, std::shared_ptr<tls_context> tls)
+    : socket_(std::move(socket)), tls_(std::move(tls)) {
+  boost::system::error_code ignored;
+  socket_.non_blocking(true, ignored);
+  if (!tls_)
+    return;
+  auto* made = SSL_new(static_cast<SSL_CTX*>(tls_->native()));
+  session_ = made;
+  if (made) {
+    SSL_set_fd(made, socket_.native_handle());
+    SSL_set_accept_state(made);
+  }
+}
+
+transport::~transport() { SSL_free(session(session_)); }
+
+transport::result transport::tls_result(int returned) {
+  if (returned > 0)
+    return {status::ok, static_cast<size_t>(returned)};
+  auto why = SSL_get_error(session(session_), returned);
+  ERR_clear_error();
+  if (why == SSL_ERROR_WANT_READ)
+    return {status::want_read, 0};
+  if (why == SSL_ERROR_WANT_WRITE)
+    return {status::want_write, 0};
+  return {status::closed, 0};
+}
+
+transport::result transport::read(char* to, size_t size) {
+  if (tls_)
+    return session_ ? tls_result(SSL_read(session(session_), to,
+                                          static_cast<int>(std::min<size_t>(size, INT_MAX))))
+                    : result{status::closed, 0};
+  boost::system::error_code error;
+  auto bytes = socket_.read_some(asio::buffer(to, size), error);
+  if (error == asio::error::would_block || error == asio::error::try_again)
+    return {status::want_read, 0};
+  return error ? result{status::closed, 0} : result{status::ok, bytes};
+}
+
+transport::result transport::write(std::string_view from) {
+  if (tls_)
+    return session_ ? tls_result(SSL_write(session(session_), from.data(),
+                                           static_cast<int>(std::min<size_t>(from.size(), INT_MAX))))
+                    : result{status::closed, 0};
+  boost::system::error_code error;
+  auto bytes = socket_.write_some(asio::buffer(from.data(), from.size()), error);
+  if (error == asio::error::would_block || error == asio::error::try_again)
+    return {status::want_write, 0};
+  return error ? result{status::closed, 0} : result{status::ok, bytes};
+}
+
+void transport::finish_writing() {
+  if (session_)
+    SSL_shutdown(session(session_));
+  ERR_clear_error();
+  boost::system::error_code ignored;
+  socket_.shutdown(stream_socket::shutdown_send, ignored);
+}
+
+void transport::close() {
+  boost::system::error_code ignored;
+  socket_.close(ignored);
+}
+
+} // namespace troupe::http
