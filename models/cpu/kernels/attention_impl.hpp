@@ -67,19 +67,27 @@ tile_pages<Element> pages_of(const attention_unit& u, uint32_t tile_start, uint3
   return pages;
 }
 
-/// Scores of `Rows` queries with `query_vectors` vectors of positions from `first_vector` on.
+/// Fetches a cache line that the next phase will ask for: pages lie scattered, so the processor
+/// does not foresee them.
+inline void fetch(const void* p) {
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
+}
+
+/// Scores of `Rows` queries with `key_vectors` vectors of positions from `first_vector` on.
 /// Halves: blocks of 8 tokens under vectors of 16.
 template <size_t Rows, bool Halves, class Element>
 void score_vectors(const attention_unit& u, const float* q, const tile_pages<Element>& pages, size_t first_vector,
                    float* scores) {
-  constexpr size_t vectors = simd::query_vectors;
+  constexpr size_t vectors = simd::key_vectors;
   const Element* keys[vectors];
   const Element* second[vectors];
+  const Element* values[vectors]; // As long as the keys, and needed next.
   const size_t stride = u.block_tokens;
   for (size_t v = 0; v < vectors; ++v) {
     const size_t position = (first_vector + v) * simd::width;
     keys[v] = pages.keys[position / stride] + position % stride;
     second[v] = Halves ? pages.keys[position / stride + 1] : keys[v];
+    values[v] = pages.values[position / stride] + position % stride;
   }
   simd::vec sums[Rows][vectors];
 #pragma GCC unroll 8
@@ -96,6 +104,7 @@ void score_vectors(const attention_unit& u, const float* q, const tile_pages<Ele
         key[v] = simd::load_halves(keys[v] + offset, second[v] + offset);
       else
         key[v] = simd::load(keys[v] + offset);
+      fetch(values[v] + offset);
     }
 #pragma GCC unroll 8
     for (size_t r = 0; r < Rows; ++r) {
@@ -147,7 +156,7 @@ inline void soften(const query_rows& rows, size_t row, tile_range range) {
 /// Correct: first multiplies what is there by the corrections.
 template <size_t Rows, size_t Vectors, bool Correct, class Element>
 void add_values(const attention_unit& u, const query_rows& rows, size_t row, const tile_pages<Element>& pages,
-                tile_range range, size_t dimension) {
+                const tile_pages<Element>& next, tile_range range, size_t dimension) {
   simd::vec sums[Rows][Vectors];
 #pragma GCC unroll 8
   for (size_t r = 0; r < Rows; ++r) {
@@ -167,7 +176,9 @@ void add_values(const attention_unit& u, const query_rows& rows, size_t row, con
     const size_t block = t / block_tokens;
     const size_t end = (block + 1) * block_tokens;
     const size_t stop = end < static_cast<size_t>(range.to) ? end : static_cast<size_t>(range.to);
-    const Element* values = pages.values[block] + (t - block * block_tokens) * u.head_size + dimension;
+    const size_t offset = (t - block * block_tokens) * u.head_size + dimension;
+    const Element* values = pages.values[block] + offset;
+    const Element* next_keys = next.keys[block] + offset;
     for (; t < stop; ++t) {
       simd::vec value[Vectors];
       if constexpr (Vectors == 1) {
@@ -177,6 +188,9 @@ void add_values(const attention_unit& u, const query_rows& rows, size_t row, con
         for (size_t v = 0; v < Vectors; ++v)
           value[v] = simd::load(values + v * simd::width);
       }
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v)
+        fetch(next_keys + v * simd::width);
 #pragma GCC unroll 8
       for (size_t r = 0; r < Rows; ++r) {
         const simd::vec weight = simd::set1(weights[r * attention_tile + t]);
@@ -185,6 +199,7 @@ void add_values(const attention_unit& u, const query_rows& rows, size_t row, con
           sums[r][v] = simd::fma(weight, value[v], sums[r][v]);
       }
       values += u.head_size;
+      next_keys += u.head_size;
     }
   }
 #pragma GCC unroll 8
@@ -196,19 +211,19 @@ void add_values(const attention_unit& u, const query_rows& rows, size_t row, con
 
 template <size_t Rows, bool Correct, class Element>
 void add_all_values(const attention_unit& u, const query_rows& rows, size_t row, const tile_pages<Element>& pages,
-                    tile_range range) {
-  constexpr size_t chunk = simd::query_vectors * simd::width;
+                    const tile_pages<Element>& next, tile_range range) {
+  constexpr size_t chunk = simd::value_vectors * simd::width;
   size_t dimension = 0;
   for (; dimension + chunk <= u.head_size; dimension += chunk)
-    add_values<Rows, simd::query_vectors, Correct>(u, rows, row, pages, range, dimension);
+    add_values<Rows, simd::value_vectors, Correct>(u, rows, row, pages, next, range, dimension);
   for (; dimension < u.head_size; dimension += simd::width)
-    add_values<Rows, 1, Correct>(u, rows, row, pages, range, dimension);
+    add_values<Rows, 1, Correct>(u, rows, row, pages, next, range, dimension);
 }
 
 /// One tile for `Rows` queries from `row` on.
 template <size_t Rows, class Element>
 void take_tile(const attention_unit& u, const query_rows& rows, size_t row, const tile_pages<Element>& pages,
-               uint32_t tile_start) {
+               const tile_pages<Element>& next, uint32_t tile_start) {
   tile_range ranges[Rows];
   tile_range common{0, static_cast<int32_t>(attention_tile)};
   tile_range needed{static_cast<int32_t>(attention_tile), 0};
@@ -229,8 +244,8 @@ void take_tile(const attention_unit& u, const query_rows& rows, size_t row, cons
     return;
   const float* q = rows.q + row * u.head_size;
   float* scores = rows.scores + row * attention_tile;
-  constexpr size_t stretch = simd::query_vectors * simd::width;
-  for (size_t v = 0; v < tile_vectors; v += simd::query_vectors) {
+  constexpr size_t stretch = simd::key_vectors * simd::width;
+  for (size_t v = 0; v < tile_vectors; v += simd::key_vectors) {
     const auto first = static_cast<int32_t>(v * simd::width);
     if (first >= needed.to || first + static_cast<int32_t>(stretch) <= needed.from)
       continue;
@@ -243,34 +258,34 @@ void take_tile(const attention_unit& u, const query_rows& rows, size_t row, cons
     if (!ranges[r].empty())
       soften(rows, row + r, ranges[r]);
   if (all && !common.empty()) {
-    bool same = true;
+    bool together = true;
     for (size_t r = 0; r < Rows; ++r)
-      same = same && ranges[r].from == common.from && ranges[r].to == common.to;
-    if (same) {
-      add_all_values<Rows, true>(u, rows, row, pages, common);
-      return;
-    }
+      together = together && ranges[r].from == common.from;
     // What only some see comes before or after what all see, so each query's order is kept.
-    for (size_t r = 0; r < Rows; ++r)
-      add_all_values<1, true>(u, rows, row + r, pages, tile_range{ranges[r].from, common.from});
-    add_all_values<Rows, false>(u, rows, row, pages, common);
+    if (together) {
+      add_all_values<Rows, true>(u, rows, row, pages, next, common);
+    } else {
+      for (size_t r = 0; r < Rows; ++r)
+        add_all_values<1, true>(u, rows, row + r, pages, next, tile_range{ranges[r].from, common.from});
+      add_all_values<Rows, false>(u, rows, row, pages, next, common);
+    }
     for (size_t r = 0; r < Rows; ++r)
       if (ranges[r].to > common.to)
-        add_all_values<1, false>(u, rows, row + r, pages, tile_range{common.to, ranges[r].to});
+        add_all_values<1, false>(u, rows, row + r, pages, next, tile_range{common.to, ranges[r].to});
     return;
   }
   for (size_t r = 0; r < Rows; ++r)
     if (!ranges[r].empty())
-      add_all_values<1, true>(u, rows, row + r, pages, ranges[r]);
+      add_all_values<1, true>(u, rows, row + r, pages, next, ranges[r]);
 }
 
 template <class Element, size_t Rows = 1>
 void choose_tile(size_t count, const attention_unit& u, const query_rows& rows, size_t row,
-                 const tile_pages<Element>& pages, uint32_t tile_start) {
+                 const tile_pages<Element>& pages, const tile_pages<Element>& next, uint32_t tile_start) {
   if (count == Rows)
-    take_tile<Rows>(u, rows, row, pages, tile_start);
+    take_tile<Rows>(u, rows, row, pages, next, tile_start);
   else if constexpr (Rows < simd::query_rows)
-    choose_tile<Element, Rows + 1>(count, u, rows, row, pages, tile_start);
+    choose_tile<Element, Rows + 1>(count, u, rows, row, pages, next, tile_start);
 }
 
 /// Scaled queries, batch by batch, dimension by dimension.
@@ -297,6 +312,15 @@ void attend_pages(const attention_unit& u) {
   rows.largest = rows.q + count * u.head_size;
   rows.sum = rows.largest + count;
   rows.correction = rows.sum + count;
+  const uint32_t last = u.position + u.tokens - 1;
+  const uint32_t first = u.window == 0 || u.position + 1 <= u.window ? 0 : u.position + 1 - u.window;
+  const uint32_t first_block = first / u.block_tokens;
+  const uint32_t last_block = last / u.block_tokens;
+  uint32_t start = first / attention_tile * attention_tile;
+  auto pages = pages_of<Element>(u, start, first_block, last_block);
+  for (uint32_t i = 0; i < attention_tile / u.block_tokens; ++i)
+    for (size_t line = 0; line < 8; ++line)
+      fetch(reinterpret_cast<const std::byte*>(pages.keys[i]) + line * 64);
   pack_queries(u, count, rows.q);
   for (size_t i = 0; i < count * rows.padded; ++i)
     rows.out[i] = 0;
@@ -304,12 +328,11 @@ void attend_pages(const attention_unit& u) {
     rows.largest[r] = minus_infinity;
     rows.sum[r] = 0;
   }
-  const uint32_t last = u.position + u.tokens - 1;
-  const uint32_t first = u.window == 0 || u.position + 1 <= u.window ? 0 : u.position + 1 - u.window;
-  for (uint32_t start = first / attention_tile * attention_tile; start <= last; start += attention_tile) {
-    const auto pages = pages_of<Element>(u, start, first / u.block_tokens, last / u.block_tokens);
+  for (; start <= last; start += attention_tile) {
+    const auto next = pages_of<Element>(u, start + attention_tile, first_block, last_block);
     for (size_t row = 0; row < count; row += simd::query_rows)
-      choose_tile<Element>(count - row < simd::query_rows ? count - row : simd::query_rows, u, rows, row, pages, start);
+      choose_tile<Element>(count - row < simd::query_rows ? count - row : simd::query_rows, u, rows, row, pages, next, start);
+    pages = next;
   }
   for (size_t row = 0; row < count; ++row) {
     const float share = 1.0f / rows.sum[row];

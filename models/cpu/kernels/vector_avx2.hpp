@@ -14,7 +14,8 @@ struct simd {
   static constexpr size_t width = 8;
   static constexpr size_t tile_rows = 6;     ///< 12 sums, 2 weights and 1 x in 16 registers.
   static constexpr size_t query_rows = 4;    ///< Queries that attention takes at once ...
-  static constexpr size_t query_vectors = 2; ///< ... times so many vectors of keys or values.
+  static constexpr size_t key_vectors = 2;   ///< ... times so many vectors of positions for scores,
+  static constexpr size_t value_vectors = 2; ///< ... or of head dimensions for outputs.
 
   static vec zero() { return _mm256_setzero_ps(); }
   static vec set1(float x) { return _mm256_set1_ps(x); }

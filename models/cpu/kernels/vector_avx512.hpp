@@ -14,7 +14,8 @@ struct simd {
   static constexpr size_t width = 16;
   static constexpr size_t tile_rows = 14;    ///< 28 sums, 2 weights and 1 x in 32 registers.
   static constexpr size_t query_rows = 6;    ///< Queries that attention takes at once ...
-  static constexpr size_t query_vectors = 4; ///< ... times so many vectors of keys or values.
+  static constexpr size_t key_vectors = 2;   ///< ... times so many vectors of positions for scores,
+  static constexpr size_t value_vectors = 4; ///< ... or of head dimensions for outputs.
 
   static vec zero() { return _mm512_setzero_ps(); }
   static vec set1(float x) { return _mm512_set1_ps(x); }

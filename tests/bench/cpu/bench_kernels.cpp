@@ -1,10 +1,11 @@
 /// Speed of the CPU kernels on the shapes of the default model (SmolLM2-135M): for each instruction
 /// set the matrix products in GB/s of weights (few rows) and GFLOP/s (512 rows), and attention.
-/// Usage: bench_kernels [threads] [isa ...]. Compare with torch_linear.py.
+/// Usage: bench_kernels [--cpu] [threads] [isa ...]. Times are medians; with --cpu they are the shortest
+/// processor times, for one thread on a machine on which others work. Compare with torch_linear.py.
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <random>
 #include <string>
 #include <vector>
@@ -17,7 +18,6 @@ namespace {
 
 namespace cpu = troupe::models::cpu;
 using troupe::models::dtype;
-using clock_type = std::chrono::steady_clock;
 
 struct shape {
   const char* name;
@@ -38,17 +38,27 @@ std::vector<float> random_floats(size_t count) {
   return values;
 }
 
-/// Median seconds of `f`.
+bool processor_times = false;
+
+double now() {
+  timespec t{};
+  clock_gettime(processor_times ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
+/// Median (or shortest) seconds of `f`.
 template <class F>
 double measure(F&& f, double budget = 0.4) {
   f();
   std::vector<double> times;
-  const auto start = clock_type::now();
+  const double start = now();
   do {
-    const auto begin = clock_type::now();
+    const double begin = now();
     f();
-    times.push_back(std::chrono::duration<double>(clock_type::now() - begin).count());
-  } while (std::chrono::duration<double>(clock_type::now() - start).count() < budget || times.size() < 5);
+    times.push_back(now() - begin);
+  } while (now() - start < budget || times.size() < 5);
+  if (processor_times)
+    return *std::min_element(times.begin(), times.end());
   std::nth_element(times.begin(), times.begin() + static_cast<long>(times.size() / 2), times.end());
   return times[times.size() / 2];
 }
@@ -112,6 +122,21 @@ void bench_products(cpu::context& where, dtype storage) {
   }
 }
 
+/// Loading: a bf16 file's weights into panels.
+void bench_packing(cpu::context& where, dtype storage) {
+  const std::vector<uint16_t> file(size_t{8192} * 576, 0x3f80);
+  cpu::weight_arena arena;
+  cpu::packed_matrix m{arena, 8192, 576, storage};
+  const double t = measure([&] { m.pack(where, {file.data(), dtype::bf16, 8192, 576}); }, 0.1);
+  std::vector<int32_t> ids(512);
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = static_cast<int32_t>(i * 7919 % 8192);
+  std::vector<float> out(ids.size() * 576);
+  const double gather = measure([&] { cpu::gather_rows(where, m, ids, out.data(), 576); }, 0.1);
+  std::printf("  bf16 source to %s panels: %.2f G weights/s; gathering 512 rows %.0f us\n",
+              storage == dtype::fp32 ? "fp32" : "bf16", static_cast<double>(file.size()) / t * 1e-9, gather * 1e6);
+}
+
 /// One layer's attention: 9 heads over 3 kv heads of 64.
 void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32_t tokens, uint32_t context_length) {
   cpu::kv_layout layout{3, 64, 16, type};
@@ -171,6 +196,11 @@ void bench_elementwise(cpu::context& where, size_t rows) {
 } // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string{argv[1]} == "--cpu") {
+    processor_times = true;
+    --argc;
+    ++argv;
+  }
   const unsigned threads = argc > 1 ? static_cast<unsigned>(std::atoi(argv[1])) : 2;
   std::vector<cpu::isa> levels;
   for (int i = 2; i < argc; ++i) {
@@ -189,6 +219,8 @@ int main(int argc, char** argv) {
     size_t calls = 0;
     const double empty = measure([&] { where.pool().parallel_for(2 * size_t{threads}, [&](size_t, size_t) {}); ++calls; }, 0.05);
     std::printf("  an empty job %.2f us\n", empty * 1e6);
+    for (dtype storage : {dtype::fp32, dtype::bf16})
+      bench_packing(where, storage);
     for (dtype storage : {dtype::fp32, dtype::bf16})
       bench_products(where, storage);
     for (dtype type : {dtype::fp32, dtype::bf16}) {
