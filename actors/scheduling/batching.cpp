@@ -168,6 +168,8 @@ batching::line batching::line_of(const entry& e) const {
     return line::waiting;
   if (e.decoding)
     return e.in_flight == 0 ? line::ready : line::none;
+  if (e.unconfirmed && e.in_flight > 0)
+    return line::none;
   return e.remaining() > 0 ? line::prompts : line::none;
 }
 

@@ -45,6 +45,7 @@ void batching::take_row(const flight_row& row, row_result& result,
     return settle(e);
   }
   e.retry_group = 0;
+  e.unconfirmed = false;
   if (result.fault != ec::none) {
     fault(e, caf::make_error(result.fault, std::move(result.fault_text)), events);
     return settle(e);

@@ -31,7 +31,10 @@ struct batching::entry {
   bool had_slot = false;   ///< Ever.
   bool introduced = false; ///< The shards' table for it is ours (since the last start).
   bool known = false;      ///< The shards have heard of it and must forget it one day.
-  bool decoding = false;   ///< Its last token was drawn since it got its slot.
+  /// Introduced anew and no step since has succeeded. Should the step with the introduction fail, a
+  /// shard may still hold the old table, whose blocks are others' now: no further chunk may follow.
+  bool unconfirmed = false;
+  bool decoding = false; ///< Its last token was drawn since it got its slot.
   bool parked = false;
   bool ended = false;
   bool preempting = false;          ///< Loses its slot once nothing is in flight.

@@ -227,6 +227,7 @@ void batching::add_row(step& s, entry& e, uint32_t count) {
   s.tokens.insert(s.tokens.end(), e.tokens.begin() + position, e.tokens.begin() + end);
   if (!e.introduced) {
     s.starts.push_back({e.id, e.prompt_length, e.tokens, e.spec.sampling, e.spec.rope_base});
+    e.unconfirmed = e.known;
     e.introduced = e.known = true;
     e.sent = 0;
   }
