@@ -15,6 +15,7 @@ troupe_library(troupe_models
     decoder_weights.cpp
     dummy/dummy_model.cpp
     host_memory.cpp
+    inspect.cpp
     loading/checkpoint.cpp
     loading/json_file.cpp
     loading/mapped_file.cpp

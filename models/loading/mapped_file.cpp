@@ -108,18 +108,19 @@ caf::expected<std::shared_ptr<mapped_file>> mapped_file::open(const std::string&
       return failure;
     }
   }
-  ::close(fd);
   int guard = -1;
   if (size > 0 && (guard = take_slot(data, size)) < 0) {
     ::munmap(data, size);
+    ::close(fd);
     return caf::make_error(ec::bad_model, "cannot open '" + path + "': " + std::to_string(slots.size())
                                             + " weight files are open already");
   }
   return std::shared_ptr<mapped_file>{
-    new mapped_file{path, static_cast<const std::byte*>(data), size, guard}};
+    new mapped_file{path, static_cast<const std::byte*>(data), size, fd, guard}};
 }
 
 mapped_file::~mapped_file() {
+  ::close(file_);
   if (data_ == nullptr)
     return;
   ::munmap(const_cast<std::byte*>(data_), size_);
@@ -129,6 +130,10 @@ mapped_file::~mapped_file() {
 }
 
 bool mapped_file::intact() const {
+  // The rest of the last page that is left reads as zeros without any signal, so length counts too.
+  struct stat info {};
+  if (::fstat(file_, &info) != 0 || static_cast<uint64_t>(info.st_size) < size_)
+    return false;
   return data_ == nullptr || !slots[static_cast<size_t>(guard_)].lost.load(std::memory_order_relaxed);
 }
 

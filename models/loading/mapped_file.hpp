@@ -27,7 +27,7 @@ public:
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
-  /// False once a page turned out to be gone: what was read may hold zeros.
+  /// False once the file has become shorter: what was read may hold zeros.
   bool intact() const;
 
   /// Tells the kernel that [offset, offset + size) is about to be read.
@@ -36,12 +36,13 @@ public:
   void release(size_t offset, size_t size) const;
 
 private:
-  mapped_file(std::string path, const std::byte* data, size_t size, int guard)
-      : path_(std::move(path)), data_(data), size_(size), guard_(guard) {}
+  mapped_file(std::string path, const std::byte* data, size_t size, int file, int guard)
+      : path_(std::move(path)), data_(data), size_(size), file_(file), guard_(guard) {}
 
   std::string path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  int file_ = -1;  ///< Descriptor, kept to ask for the length.
   int guard_ = -1; ///< Slot in the table that the signal handler reads.
 };
 

@@ -6,3 +6,13 @@ troupe_warnings(models_test_support)
 troupe_test(models_architectures_test
   SOURCES architectures_test.cpp
   LINKS models_test_support)
+troupe_test(models_loading_test
+  SOURCES safetensors_test.cpp configuration_test.cpp placement_test.cpp
+  LINKS models_test_support)
+troupe_test(models_stages_test
+  SOURCES equality_test.cpp dummy_test.cpp
+  LINKS models_test_support)
+troupe_test(models_smollm2_test
+  SOURCES smollm2_test.cpp
+  LINKS models_test_support
+  TIMEOUT 600)

@@ -14,6 +14,7 @@ struct stage_driver::running {
   size_t fed = 0; ///< Positions that the stages have computed.
   std::vector<uint32_t> blocks;
   bool introduced = false;
+  uint32_t preemptions = 0;
   bool done = false;
 
   bool finished() const { return done || into->tokens.size() >= wanted->new_tokens; }
@@ -94,8 +95,9 @@ void stage_driver::add_row(step& s, running& r, size_t tokens) {
 
 void stage_driver::preempt(std::vector<running>& all) {
   for (auto& r : all) {
-    if (r.finished())
+    if (r.finished() || r.preemptions == 2)
       continue;
+    ++r.preemptions;
     free_blocks_.insert(free_blocks_.begin(), r.blocks.begin(), r.blocks.end());
     r.blocks.clear();
     r.fed = 0;

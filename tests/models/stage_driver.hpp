@@ -45,8 +45,8 @@ public:
     uint32_t chunk = 512;       ///< Prompt tokens of one row.
     uint32_t step_tokens = 512; ///< Prompt tokens of one step.
     bool shuffle_blocks = false;
-    /// After each so many steps all sequences are preempted: their blocks are given to others and
-    /// prompt and answer are computed again. 0 = never.
+    /// After each so many steps all sequences are preempted, each twice at most: their blocks are
+    /// given to others, prompt and answer are computed again. 0 = never.
     uint32_t preempt_every = 0;
   };
 
