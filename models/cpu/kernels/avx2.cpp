@@ -6,6 +6,16 @@
 
 namespace troupe::models::cpu {
 
+namespace {
+
+void pack_rows(const float* x, size_t stride, size_t rows, size_t k, float* out) {
+  for (size_t i = 0; i < k; ++i)
+    for (size_t r = 0; r < rows; ++r)
+      out[i * rows + r] = x[r * stride + i];
+}
+
+} // namespace
+
 const kernel_table avx2_kernels{
   .level = isa::avx2,
   .tile_rows = simd::tile_rows,

@@ -2,9 +2,21 @@
 
 #include "troupe/models/cpu/kernels/attention_impl.hpp"
 #include "troupe/models/cpu/kernels/elementwise_impl.hpp"
+#include "troupe/models/cpu/kernels/pack_avx512.hpp"
 #include "troupe/models/cpu/kernels/product_impl.hpp"
 
 namespace troupe::models::cpu {
+
+namespace {
+
+void pack_rows(const float* x, size_t stride, size_t rows, size_t k, float* out) {
+  pack_transposed(rows, k, out, [x, stride](size_t row, size_t step, size_t count) {
+    const float* from = x + row * stride + step;
+    return count == 16 ? simd::load(from) : simd::load_some(from, count);
+  });
+}
+
+} // namespace
 
 const kernel_table avx512_kernels{
   .level = isa::avx512,

@@ -1,5 +1,6 @@
 #include "troupe/models/cpu/kernels/vector_avx512.hpp"
 
+#include "troupe/models/cpu/kernels/pack_avx512.hpp"
 #include "troupe/models/cpu/kernels/product_tile.hpp"
 
 namespace troupe::models::cpu {
@@ -43,22 +44,15 @@ void multiply_bf16_pairs(size_t rows, const tile& t) {
 }
 
 void pack_bf16_pairs(const float* x, size_t stride, size_t rows, size_t k, uint32_t* out) {
-  for (size_t r = 0; r < rows; ++r) {
-    const float* row = x + r * stride;
-    uint32_t* to = out + r;
-    for (size_t i = 0; i < k; i += 32) {
-      const size_t left = k - i < 32 ? k - i : 32;
-      const simd::vec low = left >= 16 ? simd::load(row + i) : simd::load_some(row + i, left);
-      const simd::vec high = left <= 16  ? simd::zero()
-                             : left < 32 ? simd::load_some(row + i + 16, left - 16)
-                                         : simd::load(row + i + 16);
-      alignas(64) uint32_t pairs[16];
-      _mm512_store_si512(pairs, (__m512i)_mm512_cvtne2ps_pbh(high, low));
-      for (size_t j = 0; j < (left + 1) / 2; ++j)
-        to[(i / 2 + j) * rows] = pairs[j];
-    }
-  }
+  pack_transposed(rows, (k + 1) / 2, reinterpret_cast<float*>(out), [x, stride, k](size_t row, size_t step, size_t) {
+    const float* from = x + row * stride + 2 * step;
+    const size_t left = k - 2 * step;
+    const simd::vec low = left >= 16 ? simd::load(from) : simd::load_some(from, left);
+    const simd::vec high = left >= 32   ? simd::load(from + 16)
+                           : left <= 16 ? simd::zero()
+                                        : simd::load_some(from + 16, left - 16);
+    return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low));
+  });
 }
-
 
 } // namespace troupe::models::cpu

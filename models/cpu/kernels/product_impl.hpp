@@ -144,11 +144,5 @@ void finish_tile(const tile_finish& f) {
   }
 }
 
-void pack_rows(const float* x, size_t stride, size_t rows, size_t k, float* out) {
-  for (size_t i = 0; i < k; ++i)
-    for (size_t r = 0; r < rows; ++r)
-      out[i * rows + r] = x[r * stride + i];
-}
-
 } // namespace
 } // namespace troupe::models::cpu

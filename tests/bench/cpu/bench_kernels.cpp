@@ -155,8 +155,9 @@ void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32
     rows.push_back({s * tokens, tokens, context_length - tokens, blocks.data() + size_t{s} * blocks_each});
     fill.push_back({0, context_length, 0, blocks.data() + size_t{s} * blocks_each});
   }
-  const auto kv = random_floats(size_t{context_length} * 192);
+  const auto kv = random_floats(std::max(size_t{context_length}, size_t{sequences} * tokens) * 192);
   cpu::write_kv(where, pages, fill, kv.data(), 192, kv.data(), 192);
+  const double written = measure([&] { cpu::write_kv(where, pages, rows, kv.data(), 192, kv.data(), 192); }, 0.05);
   const auto q = random_floats(size_t{sequences} * tokens * 576);
   std::vector<float> out(q.size());
   const double t = measure([&] {
@@ -167,9 +168,9 @@ void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32
     pairs += context_length - tokens + i + 1;
   pairs *= sequences * 9.0;
   const double bytes = static_cast<double>(sequences) * context_length * 3 * 64 * 2 * (type == dtype::fp32 ? 4 : 2);
-  std::printf("  %s attention %2u x %4u tokens, context %4u %9.3f ms %6.1f GB/s %7.1f GFLOP/s\n",
+  std::printf("  %s attention %2u x %4u tokens, context %4u %9.3f ms %6.1f GB/s %7.1f GFLOP/s, write_kv %.1f us\n",
               type == dtype::fp32 ? "fp32" : "bf16", sequences, tokens, context_length, t * 1e3, bytes / t * 1e-9,
-              pairs * 64 * 4 / t * 1e-9);
+              pairs * 64 * 4 / t * 1e-9, written * 1e6);
 }
 
 void bench_elementwise(cpu::context& where, size_t rows) {
