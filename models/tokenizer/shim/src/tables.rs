@@ -153,16 +153,17 @@ impl Tables {
         let decoder = as_json(serde_json::to_value(hf.get_decoder()));
         let (decoding, strips_first) = decoding_of(&decoder);
 
-        let mut vocabulary: Vec<(String, u32)> = hf.get_vocab(true).into_iter().collect();
-        vocabulary.sort_unstable_by_key(|(_, id)| *id);
-        let limit = vocabulary.last().map_or(0, |(_, id)| *id as usize + 1);
-        if limit > 4 * vocabulary.len() + (1 << 20) {
+        // A map by text hides the first of two ids that share a text: ids are asked one by one.
+        let vocabulary = hf.get_vocab(true);
+        let size = hf.get_vocab_size(true).max(vocabulary.len());
+        let limit = vocabulary.values().max().map_or(0, |&id| id as usize + 1).max(size);
+        if limit > 4 * size + (1 << 20) {
             return Err(Failure::failed(format!(
-                "token ids go up to {} although there are only {} tokens",
-                limit - 1,
-                vocabulary.len()
+                "token ids go up to {} although there are only {size} tokens",
+                limit - 1
             )));
         }
+        drop(vocabulary);
 
         let characters = byte_characters();
         let mut byte_of = [None; 512];
@@ -171,7 +172,7 @@ impl Tables {
         }
         let added = hf.get_added_vocabulary();
         let mut t = Tables {
-            bytes: Vec::with_capacity(vocabulary.len() * 8),
+            bytes: Vec::with_capacity(limit * 8),
             starts: Vec::with_capacity(limit + 1),
             flags: vec![0; limit],
             tokens: 0,
@@ -181,13 +182,9 @@ impl Tables {
             decoding,
             strips_first,
         };
-        for (_, id) in &vocabulary {
-            let id = *id as usize;
-            if t.starts.len() > id {
-                continue; // An added token under the id of another: the look-up below decides.
-            }
+        for id in 0..limit {
+            t.starts.push(t.bytes.len() as u32);
             let Some(token) = hf.id_to_token(id as u32) else { continue };
-            t.starts.resize(id + 1, t.bytes.len() as u32);
             t.tokens += 1;
             t.flags[id] = HAS_TOKEN;
             if added.is_special_token(&token) {
@@ -228,7 +225,11 @@ impl Tables {
                 return Err(Failure::failed("the vocabulary's text exceeds 2 GiB"));
             }
         }
-        t.starts.resize(limit + 1, t.bytes.len() as u32);
+        t.starts.push(t.bytes.len() as u32);
+        while t.flags.last() == Some(&0) {
+            t.flags.pop();
+            t.starts.pop();
+        }
         t.find_bound(hf, &characters);
         Ok(t)
     }
