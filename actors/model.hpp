@@ -1,0 +1,112 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include "troupe/actors/interfaces.hpp"
+#include "troupe/actors/request.hpp"
+#include "troupe/actors/shard.hpp"
+#include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/actors/tokenizer.hpp"
+#include "troupe/models/stage.hpp"
+
+namespace troupe {
+
+/// How a model gets what it is made of, and how patient it is. The defaults are the real thing
+/// (`default_factories`); tests put in fakes.
+struct model_factories {
+  /// Checks and plans a folder; runs on a thread of its own.
+  std::function<caf::expected<models::model_plan>(const models::load_options&)> plan;
+  /// Opens tokenizer and templates; runs on that thread, too.
+  std::function<caf::expected<text_tools>(const model_spec&)> text;
+  /// Loader, shards and tokenizers get threads of their own. Off only under a test's coordinator.
+  bool detached = true;
+  /// Wait before a dead shard is loaded again; doubles with each death, up to the longest.
+  std::chrono::milliseconds first_backoff{500};
+  std::chrono::milliseconds longest_backoff{30'000};
+  /// Watches the order of things on all shards; called on their threads. May be empty.
+  std::function<void(const shard_event&)> shard_log;
+};
+
+/// Plans real folders, and the dummy model with a tokenizer of bytes.
+model_factories default_factories();
+
+/// The wait before attempt `deaths` + 1.
+std::chrono::milliseconds backoff_after(uint32_t deaths, std::chrono::milliseconds first,
+                                        std::chrono::milliseconds longest);
+
+/// Which time is up; the number in the model's (timeout_atom, n).
+enum class model_timer : uint32_t { loading, reload, drain, deadline };
+
+/// What the loader's thread hands over.
+struct loaded_parts {
+  models::model_plan plan;
+  text_tools_ptr tools;
+};
+
+/// A request in flight, as its model sees it.
+struct model_guest {
+  request_actor actor;
+  event_sink sink;
+  uint32_t choices = 1;
+  caf::actor_clock::time_point deadline{}; ///< Zero: none.
+};
+
+/// A place in the order of layers.
+struct model_shard {
+  shard_actor actor; ///< Null while it is dead.
+  bool loaded = false;
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+  std::stop_source stop;
+};
+
+struct model_actor_state {
+  static constexpr const char* name = "model";
+
+  /// Whatever way the model ends, its children end with it.
+  ~model_actor_state();
+
+  model_spec spec;
+  model_factories factories;
+  supervisor_actor supervisor; ///< May be null: then memory is not accounted for.
+  telemetry::metrics_ptr metrics;
+  telemetry::model_metrics_ptr numbers;
+
+  model_state phase = model_state::loading;
+  std::string problem;
+  int64_t ready_since = 0;
+  uint32_t deaths = 0;
+  epoch_id epoch{};
+  std::shared_ptr<loaded_parts> parts;
+  request_environment_ptr env; ///< Null until loaded.
+  scheduler_actor scheduler;
+  std::vector<model_shard> shards;
+  std::vector<tokenizer_pool::member> tokenizers;
+
+  std::unordered_map<caf::actor_id, model_guest> guests;
+  uint32_t choices = 0; ///< Of all guests.
+  std::multimap<caf::actor_clock::time_point, caf::actor_id> deadlines;
+  caf::actor_clock::time_point deadline_timer{}; ///< When the next deadline message comes; zero: none.
+
+  std::vector<caf::typed_response_promise<model_status>> load_waiters;
+  std::vector<caf::typed_response_promise<done_atom>> drain_waiters;
+};
+
+using model_ptr = model_actor::stateful_pointer<model_actor_state>;
+
+/// Begins to load at once. Refuses requests until it is ready.
+/// @param supervisor Asked for memory before the shards load; may be null.
+model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
+                                          model_factories factories, supervisor_actor supervisor,
+                                          telemetry::metrics_ptr metrics);
+
+} // namespace troupe

@@ -1,0 +1,2 @@
+troupe_test(request_text_test SOURCES stop_matcher_test.cpp choice_test.cpp LINKS troupe_actors)
+troupe_test(engine_test SOURCES engine_test.cpp request_test.cpp LINKS troupe_actors)
