@@ -51,15 +51,10 @@ std::string named(std::string_view text, std::string_view model) {
   return std::string{text} + std::string{model};
 }
 
-/// A name that is needed because several models are there.
-bool lacks_model_name(ec code, std::string_view model) {
-  return model.empty() && code == ec::model_not_found;
-}
-
 reply lmi_reply(const dialect_settings& settings, std::string_view model, const caf::error& why) {
   auto code = code_of(why);
   auto text = text_of(why);
-  if (lacks_model_name(code, model))
+  if (lacks_model_name(model, why))
     return lmi_error(settings.bad_request_status, "BadRequestException",
                      "Parameter model_name is required.");
   auto shown = model.empty() ? std::string_view{settings.default_model} : model;
@@ -147,9 +142,9 @@ std::string openai_object(int status, std::string_view code, std::string_view me
 
 reply openai_reply(std::string_view model, const caf::error& why) {
   auto code = code_of(why);
-  if (lacks_model_name(code, model))
+  if (lacks_model_name(model, why))
     return openai_error(400, "model_required",
-                        "Several models are served: name one of GET /v1/models in \"model\".",
+                        "Name one of the models that GET /v1/models lists in \"model\".",
                         "model");
   auto status = openai_status(code);
   auto out = openai_error(status, to_string_view(code), text_of(why),
@@ -158,6 +153,13 @@ reply openai_reply(std::string_view model, const caf::error& why) {
 }
 
 } // namespace
+
+bool lacks_model_name(std::string_view model, const caf::error& why) {
+  auto code = code_of(why);
+  return model.empty()
+         && (code == ec::model_not_found
+             || (code == ec::invalid_request && text_of(why).starts_with("Parameter model_name")));
+}
 
 reply lmi_error(int status, std::string_view type, std::string_view message) {
   reply out;

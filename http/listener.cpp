@@ -6,6 +6,7 @@
 
 #include "troupe/actors/telemetry/log.hpp"
 #include "troupe/config/error.hpp"
+#include "troupe/http/errors.hpp"
 
 namespace troupe::http {
 
@@ -17,11 +18,16 @@ namespace {
 constexpr int backlog = 4096;
 constexpr std::chrono::milliseconds pause_after_error{100};
 
-constexpr std::string_view full_answer =
-    "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
-    "content-type: application/json\r\ncontent-length: 99\r\n\r\n"
-    "{\n  \"code\": 503,\n  \"type\": \"ServiceUnavailableException\",\n"
-    "  \"message\": \"Too many connections.\"\n}\n";
+/// What a client beyond the limit reads.
+const std::string& full_answer() {
+  static const auto text = [] {
+    auto body = lmi_error(503, "ServiceUnavailableException", "Too many connections.").body;
+    return "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+           "content-type: application/json\r\ncontent-length: "
+           + std::to_string(body.size()) + "\r\n\r\n" + body;
+  }();
+  return text;
+}
 
 caf::error cannot_listen(const std::string& where, const boost::system::error_code& why,
                          std::string_view remedy) {
@@ -150,7 +156,7 @@ void listener::take(stream_socket socket, const std::shared_ptr<io_loop>& loop,
     boost::system::error_code ignored;
     socket.non_blocking(true, ignored);
     if (!front_->tls)
-      socket.write_some(asio::buffer(full_answer.data(), full_answer.size()), ignored);
+      socket.write_some(asio::buffer(full_answer()), ignored);
     return;
   }
   auto client = std::make_shared<connection>(front_, loop, std::move(socket), std::move(remote));

@@ -54,7 +54,7 @@ void submit(relay_ptr self, const engine_actor& engine, generation_request reque
       .then([self](const request_actor& request) { admitted(self, request); },
             [self, engine, again = std::move(again),
              fallback = std::move(fallback)](caf::error& why) mutable {
-              if (again.id.empty() || code_of(why) != ec::model_not_found)
+              if (again.id.empty() || !lacks_model_name(again.model, why))
                 return fail(self, std::move(why));
               again.model = fallback;
               submit(self, engine, std::move(again), {});
@@ -127,7 +127,7 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
   // Runs the query again under the fallback's name when no model was named.
   auto or_again = [=](auto request, const auto& run) {
     return [=, fallback = query.fallback_model](caf::error& why) {
-      if (!request.model.empty() || fallback.empty() || code_of(why) != ec::model_not_found)
+      if (fallback.empty() || !lacks_model_name(request.model, why))
         return failed(request.model)(why);
       auto again = request;
       again.model = fallback;
