@@ -31,13 +31,25 @@ uint64_t free_in_system() {
   return static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_AVPHYS_PAGES))) * 4096;
 }
 
-/// What the control group (version 2) leaves; page cache counts as used there, so this is careful.
+/// File pages that the control group counts as used, although it gives them back when asked.
+uint64_t cached_in_group() {
+  std::ifstream file{"/sys/fs/cgroup/memory.stat"};
+  std::string key;
+  uint64_t bytes = 0, sum = 0;
+  while (file >> key >> bytes)
+    if (key == "active_file" || key == "inactive_file")
+      sum += bytes;
+  return sum;
+}
+
+/// What the control group (version 2) leaves.
 uint64_t free_in_group() {
   const auto limit = number_in("/sys/fs/cgroup/memory.max");
   const auto used = number_in("/sys/fs/cgroup/memory.current");
   if (limit == unlimited || used == unlimited)
     return unlimited;
-  return limit > used ? limit - used : 0;
+  const auto held = used - std::min(used, cached_in_group());
+  return limit > held ? limit - held : 0;
 }
 
 } // namespace

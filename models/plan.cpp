@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "troupe/models/cpu/isa.hpp"
 #include "troupe/models/cpu_backend.hpp"
 #include "troupe/models/decoder_stage.hpp"
 #include "troupe/models/dummy/dummy_model.hpp"
@@ -26,6 +27,9 @@ caf::error check_options(const load_options& options, const decoder_model& model
                                              + " shards");
   if (options.max_step_tokens == 0)
     return caf::make_error(ec::bad_option, std::string{"a step needs room for at least one token"});
+  // Asked again where each stage starts; here a bad wish fails before anything is loaded.
+  if (const auto choice = cpu::isa_from_environment(); !choice.problem.empty())
+    return caf::make_error(ec::bad_option, choice.problem);
   return {};
 }
 
@@ -43,6 +47,8 @@ model_info describe_model(const decoder_model& model, const load_options& option
   info.weight_bytes = need.weight_bytes;
   info.kv_bytes_per_token = need.kv_bytes_per_token;
   info.eos_tokens = c.eos_tokens;
+  // Some folders name an end token that the logits do not reach: it can never be drawn.
+  std::erase_if(info.eos_tokens, [&](int32_t id) { return static_cast<uint32_t>(id) >= c.vocabulary; });
   info.bos_token = c.bos_token;
   info.compute = compute;
   if (c.rope.kind == rope_kind::dynamic && model.recipe->positions == position_kind::rotary)

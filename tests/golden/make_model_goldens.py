@@ -3,7 +3,7 @@
 
 Needs torch and transformers; the tests themselves do not, they read what this script committed.
 
-  make_model_goldens.py tiny              writes tests/golden/models/<name>/ for every architecture
+  make_model_goldens.py tiny [NAME...]    writes tests/golden/models/<name>/, all without names
   make_model_goldens.py smollm2 FOLDER    writes tests/golden/models/smollm2.json from a converted folder
 
 Each folder holds config.json, the weights and expected.json:
@@ -83,6 +83,11 @@ MODELS = {
         "layer_norm_epsilon": 1e-5, "activation_function": "gelu_new", "bos_token_id": 1,
         "eos_token_id": 2}, None, torch.float32, 1),
 }
+# Everything that Llama's configuration can switch on, and a head size of its own.
+MODELS["llama-bias"] = ({
+    **LLAMA, "hidden_size": 40, "intermediate_size": 72, "num_hidden_layers": 2, "num_attention_heads": 5,
+    "num_key_value_heads": 5, "head_dim": 12, "attention_bias": True, "mlp_bias": True,
+    "tie_word_embeddings": True, "hidden_act": "gelu"}, None, torch.float32, 1)
 MODELS["qwen2-window"] = ({**MODELS["qwen2"][0], "use_sliding_window": True, "sliding_window": 33,
                            "max_window_layers": 2}, "qwen2", None, 0)
 
@@ -166,9 +171,11 @@ def write_expected(path, value):
         f.write("\n")
 
 
-def make_tiny():
+def make_tiny(only):
     from transformers import AutoConfig
     for number, (name, (config, weights_of, dtype, shards)) in enumerate(MODELS.items()):
+        if only and name not in only:
+            continue
         folder = os.path.join(HERE, name)
         shutil.rmtree(folder, ignore_errors=True)
         os.makedirs(folder)
@@ -241,7 +248,7 @@ def make_smollm2(folder):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["tiny"]:
-        make_tiny()
+        make_tiny(sys.argv[2:])
     elif sys.argv[1:2] == ["smollm2"] and len(sys.argv) == 3:
         make_smollm2(sys.argv[2])
     else:

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "golden.hpp"
+#include "temporary_folder.hpp"
 
 using namespace troupe;
 using namespace troupe::test;
@@ -34,6 +35,9 @@ void check_model(const std::string& name) {
 } // namespace
 
 TEST_CASE("Llama computes what transformers computes", "[models][architectures]") { check_model("llama"); }
+TEST_CASE("Llama with all its biases, tied and with odd head sizes equals transformers'", "[models][architectures]") {
+  check_model("llama-bias");
+}
 TEST_CASE("llama3 rope scaling equals transformers'", "[models][architectures]") { check_model("llama-llama3"); }
 TEST_CASE("linear rope scaling equals transformers'", "[models][architectures]") { check_model("llama-linear"); }
 TEST_CASE("yarn rope scaling equals transformers'", "[models][architectures]") { check_model("llama-yarn"); }
@@ -56,3 +60,25 @@ TEST_CASE("Qwen3 computes what transformers computes, from bf16 weights", "[mode
   check_model("qwen3");
 }
 TEST_CASE("GPT-2 computes what transformers computes", "[models][architectures]") { check_model("gpt2"); }
+
+TEST_CASE("GPT-2's weights are found without their prefix, as the original folder has them",
+          "[models][architectures]") {
+  temporary_folder folder;
+  folder.copy_from(golden_model("gpt2"));
+  auto bytes = folder.read("model.safetensors");
+  const std::string prefix = "transformer.";
+  size_t removed = 0;
+  const auto header_end = [&] { return bytes.find("}}") + 2; };
+  for (auto at = bytes.find(prefix); at < header_end(); at = bytes.find(prefix, at)) {
+    bytes.erase(at, prefix.size());
+    removed += prefix.size();
+  }
+  REQUIRE(removed > 0);
+  bytes.insert(header_end(), removed, ' '); // the header keeps its length
+  folder.write("model.safetensors", bytes);
+  auto options = golden_options("gpt2");
+  const auto request = read_golden(golden_model("gpt2") + "/expected.json").cases[5].request();
+  const auto expected = stage_driver{options}.run_alone(request);
+  options.folder = folder.path();
+  CHECK(stage_driver{options}.run_alone(request) == expected);
+}

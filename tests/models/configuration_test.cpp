@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include <filesystem>
+#include <random>
 
 #include "golden.hpp"
 #include "temporary_folder.hpp"
@@ -176,6 +177,36 @@ TEST_CASE("a weight file truncated between planning and loading fails the load, 
   REQUIRE(!stage);
   CHECK(code_of(stage.error()) == ec::bad_model);
   CHECK(contains(text_of(stage.error()), "was truncated while tensor '"));
+}
+
+TEST_CASE("random damage to a folder is refused or harmless, never fatal", "[models][configuration]") {
+  temporary_folder folder;
+  folder.copy_from(golden_model("qwen3"));
+  const auto weights = folder.read("model.safetensors");
+  const auto config = folder.read("config.json");
+  const auto header = weights.find("}}") + 2;
+  auto options = golden_options("qwen3");
+  options.folder = folder.path();
+  std::mt19937 random{5};
+  size_t refused = 0;
+  for (int round = 0; round < 400; ++round) {
+    auto damaged = round % 2 == 0 ? weights : config;
+    const auto range = round % 2 == 0 ? header : damaged.size();
+    for (uint32_t i = 0; i <= random() % 3; ++i)
+      damaged[random() % range] = "0123456789\",:{}[]-e \0\xff"[random() % 23];
+    if (random() % 4 == 0)
+      damaged.resize(random() % damaged.size());
+    folder.write(round % 2 == 0 ? "model.safetensors" : "config.json", damaged);
+    if (auto plan = plan_model(options)) {
+      CHECK(plan->stages.front()({}));
+    } else {
+      ++refused;
+      CHECK(!text_of(plan.error()).empty());
+    }
+    folder.write("model.safetensors", weights);
+    folder.write("config.json", config);
+  }
+  CHECK(refused > 200);
 }
 
 TEST_CASE("loading reports its progress up to the last byte", "[models][configuration]") {
