@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "troupe/models/cpu/convert.hpp"
+#include "troupe/models/cpu/kernels/activation_row.hpp"
 #include "troupe/models/cpu/kernels/table.hpp"
 
 namespace troupe::models::cpu {
@@ -56,6 +57,8 @@ void plain_activation(activation_kind kind, const float* x, const float* up, siz
   }
 }
 
+} // namespace
+
 void activate_row(const kernel_table& kernels, activation_kind kind, const float* x, const float* up, size_t width,
                   float* out) {
   switch (kind) {
@@ -69,8 +72,6 @@ void activate_row(const kernel_table& kernels, activation_kind kind, const float
       plain_activation(kind, x, up, width, out);
   }
 }
-
-} // namespace
 
 void rms_norm(context& where, const norm_input& in, const float* weight, float epsilon, float* out, size_t out_stride) {
   const kernel_table& kernels = where.kernels();

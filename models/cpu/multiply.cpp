@@ -1,6 +1,6 @@
 #include <algorithm>
-#include <cstring>
 
+#include "troupe/models/cpu/kernels/activation_row.hpp"
 #include "troupe/models/cpu/kernels/table.hpp"
 #include "troupe/models/cpu/packed_matrix.hpp"
 
@@ -35,6 +35,9 @@ struct job {
   size_t steps = 0;       ///< k, or pairs of k.
   size_t x_step_bytes = 0; ///< Of one row of packed x per step.
   const std::byte* x = nullptr;
+
+  /// Panels that are finished together: a gate's and what it gates.
+  size_t unit() const { return p.gate ? 2 : 1; }
 };
 
 /// Bytes of one row of packed x.
@@ -92,14 +95,28 @@ void run_tile(const job& j, size_t panel, size_t tile_index, size_t step, size_t
   (j.fp32 ? j.kernels.multiply_fp32 : j.kernels.multiply_bf16)(rows, t);
 }
 
-void finish_tile(const job& j, size_t panel, size_t tile_index, const float* sums) {
+/// The sums of one tile and panel on their way out. @param gated The next panel's, for a gate.
+void finish_tile(const job& j, size_t panel, size_t tile_index, float* sums, float* gated) {
   const size_t row = j.cut.begin(tile_index);
-  const size_t column = panel * panel_columns;
+  const auto [column, columns] = j.weight.columns_of(panel);
   tile_finish f;
   f.sums = sums;
   f.rows = j.cut.count(tile_index);
-  f.columns = std::min(panel_columns, j.weight.n() - column);
+  f.columns = columns;
   f.bias = j.p.bias ? j.p.bias + column : nullptr;
+  if (j.p.gate) {
+    if (j.p.bias) {
+      f.out = sums;
+      f.out_stride = panel_columns;
+      j.kernels.finish(f);
+      tile_finish second = f;
+      second.sums = second.out = gated;
+      second.bias = j.p.bias + j.weight.columns_of(panel + 1).first;
+      j.kernels.finish(second);
+      f.bias = nullptr;
+    }
+    activate_row(j.kernels, *j.p.gate, sums, gated, f.rows * panel_columns, sums);
+  }
   f.residual = j.p.residual ? j.p.residual + row * j.p.residual_stride + column : nullptr;
   f.residual_stride = j.p.residual_stride;
   f.out = j.p.out + row * j.p.out_stride + column;
@@ -112,18 +129,25 @@ void finish_tile(const job& j, size_t panel, size_t tile_index, const float* sum
 void run_few_rows(const job& j, size_t first_panel, size_t last_panel, scratch_buffer& scratch) {
   const size_t tiles = j.cut.tiles;
   const size_t stretch = tiles == 1 ? j.steps : std::min(j.steps, l1_share / step_bytes);
-  auto* sums = static_cast<float*>(scratch.reserve(j.p.m * panel_columns * sizeof(float)));
+  const size_t panel_sums = j.p.m * panel_columns;
+  auto* sums = static_cast<float*>(scratch.reserve(j.unit() * panel_sums * sizeof(float)));
   for (size_t panel = first_panel; panel < last_panel; ++panel) {
+    const size_t in_unit = panel % j.unit();
     for (size_t step = 0; step < j.steps; step += stretch) {
       const size_t steps = std::min(stretch, j.steps - step);
       const std::byte* next = j.weight.panel(panel) + step * step_bytes;
       next += tiles == 1 ? stream_distance : steps * step_bytes;
       const size_t ahead_step = (step_bytes + tiles - 1) / tiles;
       for (size_t i = 0; i < tiles; ++i)
-        run_tile(j, panel, i, step, steps, sums + j.cut.begin(i) * panel_columns, next + i * steps * ahead_step, ahead_step);
+        run_tile(j, panel, i, step, steps, sums + in_unit * panel_sums + j.cut.begin(i) * panel_columns,
+                 next + i * steps * ahead_step, ahead_step);
     }
-    for (size_t i = 0; i < tiles; ++i)
-      finish_tile(j, panel, i, sums + j.cut.begin(i) * panel_columns);
+    if (in_unit + 1 < j.unit())
+      continue;
+    for (size_t i = 0; i < tiles; ++i) {
+      float* of_tile = sums + j.cut.begin(i) * panel_columns;
+      finish_tile(j, panel - in_unit, i, of_tile, of_tile + panel_sums);
+    }
   }
 }
 
@@ -135,7 +159,7 @@ void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_
   const size_t stretch = (j.steps + stretches - 1) / stretches;
   const size_t rows_per_block = std::max<size_t>(l2_share / (stretch * j.x_step_bytes), 2 * j.kernels.tile_rows);
   const size_t tiles_per_block = std::max<size_t>(rows_per_block * j.cut.tiles / j.cut.rows, 1);
-  const size_t group = stretches == 1 ? 1 : group_panels;
+  const size_t group = stretches == 1 ? j.unit() : group_panels;
   const size_t most_rows = tiles_per_block * j.kernels.tile_rows;
   auto* sums = static_cast<float*>(scratch.reserve(group * most_rows * panel_columns * sizeof(float)));
   for (size_t first_tile = 0; first_tile < j.cut.tiles; first_tile += tiles_per_block) {
@@ -155,9 +179,9 @@ void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_
             run_tile(j, base + panel, i, step, steps, sums_of(panel, i), next + (i - first_tile) * steps * share, share);
         }
       }
-      for (size_t panel = 0; panel < panels; ++panel)
+      for (size_t panel = 0; panel < panels; panel += j.unit())
         for (size_t i = first_tile; i < last_tile; ++i)
-          finish_tile(j, base + panel, i, sums_of(panel, i));
+          finish_tile(j, base + panel, i, sums_of(panel, i), sums_of(panel + 1, i));
     }
   }
 }
@@ -173,13 +197,13 @@ void multiply(context& where, const packed_matrix& weight, const product& p) {
   j.steps = fp32 ? weight.k() : (weight.k() + 1) / 2;
   j.x_step_bytes = fp32 || kernels.pairs_of_x ? 4 : 8;
   pack_x(where, j);
-  const size_t panels = weight.panels();
+  const size_t units = weight.panels() / j.unit();
   const size_t threads = where.pool().size();
   // More parts than threads: one that was kept from its processor does not hold up the others.
-  const size_t parts = threads == 1 ? 1 : std::min(panels, 4 * threads);
+  const size_t parts = threads == 1 ? 1 : std::min(units, 4 * threads);
   where.pool().parallel_for(parts, [&](size_t part, size_t thread) {
-    const size_t first = panels * part / parts;
-    const size_t last = panels * (part + 1) / parts;
+    const size_t first = units * part / parts * j.unit();
+    const size_t last = units * (part + 1) / parts * j.unit();
     scratch_buffer& scratch = where.thread_scratch(thread);
     if (p.m <= few_rows)
       run_few_rows(j, first, last, scratch);

@@ -2,10 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "troupe/models/activation.hpp"
 #include "troupe/models/cpu/context.hpp"
+#include "troupe/models/cpu/elementwise.hpp"
 #include "troupe/models/cpu/weight_arena.hpp"
 
 namespace troupe::models::cpu {
@@ -23,6 +25,12 @@ struct weight_source {
   size_t stride = 0;       ///< Elements from one row of `data` to the next; 0 = rows lie end to end.
 };
 
+/// How output columns follow each other in the panels.
+enum class column_order : uint8_t {
+  plain, ///< As in the matrix.
+  gated, ///< The first half of the columns are gates, the second what they gate: their panels take turns.
+};
+
 /// A weight matrix in the order in which the kernels read it: panels of 32 output columns, each
 /// panel all of K, in fp32 as [k][32] or in bf16 as [k / 2][32][2] (an odd K is padded by a zero).
 /// The same bytes serve every instruction set. The memory belongs to the arena, which must live longer.
@@ -30,12 +38,12 @@ class packed_matrix {
 public:
   packed_matrix() = default;
 
-  /// A matrix of zeros, to be filled by `pack`. @pre storage is dtype::fp32 or dtype::bf16.
+  /// A matrix of zeros, to be filled by `pack`. @pre storage is dtype::fp32 or dtype::bf16; a gated n is even.
   /// `empty()` afterwards means that the arena had no memory.
-  packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage);
+  packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage, column_order order = column_order::plain);
 
   /// Bytes that a matrix takes.
-  static size_t bytes_for(size_t n, size_t k, dtype storage);
+  static size_t bytes_for(size_t n, size_t k, dtype storage, column_order order = column_order::plain);
 
   /// Fills output columns [first, first + source.n) from a source; several sources side by side make
   /// a fused matrix (q, k, v or gate, up). fp32 is rounded to nearest even for bf16 storage. The
@@ -51,16 +59,33 @@ public:
   size_t n() const { return n_; }
   size_t k() const { return k_; }
   dtype storage() const { return storage_; }
-  size_t byte_size() const { return empty() ? 0 : bytes_for(n_, k_, storage_); }
-  size_t panels() const { return (n_ + panel_columns - 1) / panel_columns; }
+  column_order order() const { return order_; }
+  size_t byte_size() const { return empty() ? 0 : bytes_for(n_, k_, storage_, order_); }
+  size_t panels() const { return panels_for(n_, order_); }
   size_t panel_bytes() const;
   const std::byte* panel(size_t i) const { return data_ + i * panel_bytes(); }
 
+  /// The columns that a panel holds: all 32, or fewer at the end of the matrix or of a half.
+  struct columns {
+    size_t first;
+    size_t count;
+  };
+  columns columns_of(size_t panel) const;
+
 private:
+  /// Where column `index` lies.
+  struct place {
+    size_t panel;
+    size_t column;
+  };
+  place place_of(size_t index) const;
+  static size_t panels_for(size_t n, column_order order);
+
   std::byte* data_ = nullptr;
   size_t n_ = 0;
   size_t k_ = 0;
   dtype storage_ = dtype::fp32;
+  column_order order_ = column_order::plain;
 };
 
 /// out[k] for each token: `ids.size()` rows of a packed table, one behind the other with `out_stride`
@@ -78,6 +103,9 @@ struct product {
   const float* bias = nullptr;     ///< [n] or null.
   const float* residual = nullptr; ///< [m, n] or null; may be `out` itself.
   size_t residual_stride = 0;
+  /// For a gated matrix: out is [m, n / 2], act(first half) * second half, the bits that
+  /// `gated_activation` would make of the plain product. @pre no residual.
+  std::optional<activation_kind> gate = std::nullopt;
 };
 
 /// Computes the product. Every output is accumulated over k in ascending order in fp32 and from

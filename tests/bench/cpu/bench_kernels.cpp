@@ -118,6 +118,12 @@ void bench_products(cpu::context& where, dtype storage) {
       flop += work;
       std::printf("  %s %-7s %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, layer_shapes[i].name, rows, t * 1e3, work / t * 1e-9);
     }
+    cpu::packed_matrix gated{m.arena, 3072, 576, storage, cpu::column_order::gated};
+    gated.pack(where, {x.data(), dtype::fp32, 512, 576});
+    const double fused = measure([&] {
+      cpu::multiply(where, gated, {x.data(), 576, rows, out.data(), 1536, nullptr, nullptr, 0, cpu::activation_kind::silu});
+    }, 0.2);
+    std::printf("  %s gate_up %3zu rows %8.3f ms with silu * up\n", name, rows, fused * 1e3);
     std::printf("  %s all     %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, rows, total * 1e3, flop / total * 1e-9);
   }
 }

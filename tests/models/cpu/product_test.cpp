@@ -142,6 +142,46 @@ TEST_CASE("bias and residual are added once, the residual may be the output itse
   }
 }
 
+TEST_CASE("a gated product has the bits of a plain one followed by the activation", "[models][cpu][product]") {
+  for (cpu::isa level : cpu::available_isas()) {
+    cpu::context where{2, level};
+    for (dtype storage : {dtype::fp32, dtype::bf16}) {
+      for (size_t half : {32, 75}) {
+        const size_t k = half == 32 ? 4200 : 90;
+        const linear l{where, 2 * half, k, storage};
+        cpu::weight_arena arena{1 << 20};
+        cpu::packed_matrix gated{arena, 2 * half, k, storage, cpu::column_order::gated};
+        gated.pack(where, {l.w.data() + half * k, dtype::fp32, half, k}, half);
+        gated.pack(where, {l.w.data(), dtype::fp32, half, k}, 0);
+        std::vector<float> row(k);
+        for (size_t i : {size_t{0}, half - 1, half, 2 * half - 1}) {
+          gated.unpack_row(i, row.data());
+          CHECK(same_bits(row, {l.w.data() + i * k, k}));
+        }
+        const auto bias = random_floats(2 * half, 8);
+        for (size_t m : {1, 7, 40, 100}) {
+          const auto x = random_floats(m * k, 9);
+          for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
+            for (auto kind : {cpu::activation_kind::silu, cpu::activation_kind::gelu}) {
+              std::vector<float> wide(m * 2 * half);
+              cpu::multiply(where, l.packed, {x.data(), k, m, wide.data(), 2 * half, b});
+              std::vector<float> expected(m * half);
+              cpu::gated_activation(where, kind, wide.data(), 2 * half, m, half, expected.data(), half);
+              std::vector<float> out(m * half);
+              cpu::multiply(where, gated, {x.data(), k, m, out.data(), half, b, nullptr, 0, kind});
+              std::vector<float> ungated(m * 2 * half);
+              cpu::multiply(where, gated, {x.data(), k, m, ungated.data(), 2 * half, b});
+              INFO(troupe::test::name_of(level) << " half " << half << " m " << m << " bias " << (b != nullptr));
+              CHECK(same_bits(out, expected));
+              CHECK(same_bits(ungated, wide));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("a row of NaNs spoils no other row", "[models][cpu][product]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{1, level};
