@@ -86,8 +86,13 @@ typename Inspector::result_type inspect(Inspector& f, activation& x) {
       x = activation{};
       return caf::none;
     }
-    auto wanted = rows >= 0 && columns >= 0 ? static_cast<uint64_t>(rows) * columns * size_of(type) : 0;
-    if (wanted != bytes.size())
+    // Divided, not multiplied: a product of foreign numbers may wrap around to the right size.
+    const auto size = size_of(type);
+    const auto elements = size == 0 ? 0 : bytes.size() / size;
+    const bool fits = size > 0 && rows > 0 && columns > 0 && elements * size == bytes.size() &&
+                      elements % static_cast<uint64_t>(rows) == 0 &&
+                      elements / static_cast<uint64_t>(rows) == static_cast<uint64_t>(columns);
+    if (!fits)
       return caf::make_error(ec::internal, std::string{"activation with a size unlike its shape"});
     std::vector<std::byte> raw(bytes.size());
     std::memcpy(raw.data(), bytes.data(), bytes.size());

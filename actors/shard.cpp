@@ -1,6 +1,8 @@
 #include "troupe/actors/shard.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <string>
 #include <utility>
 
 #include "troupe/config/guarded.hpp"
@@ -90,6 +92,34 @@ void load(shard_ptr self) {
 
 // -- running -------------------------------------------------------------------------------------
 
+/// A step may have come over a wire: nothing in it may lead a stage out of the step's own arrays.
+bool is_well_formed(const step& s) {
+  size_t tokens = 0;
+  size_t blocks = 0;
+  for (const auto& row : s.rows) {
+    if (row.token_count == 0 || row.first_token != tokens || row.first_block != blocks)
+      return false;
+    tokens += row.token_count;
+    blocks += row.block_count;
+  }
+  auto sound = [](const sequence_start& x) { return x.prompt_length <= x.history.size(); };
+  return tokens == s.tokens.size() && blocks == s.blocks.size() &&
+         std::all_of(s.starts.begin(), s.starts.end(), sound);
+}
+
+/// What the stage makes of a step, or what is wrong with what it was given.
+caf::expected<models::stage_output> compute(shard_ptr self, const step& s,
+                                            const models::activation& input) {
+  auto& state = self->state;
+  if (!is_well_formed(s))
+    return caf::make_error(ec::step_fault, std::string{"the step contradicts itself"});
+  if (state.options.index > 0 && input.rows() != static_cast<int64_t>(s.tokens.size()))
+    return caf::make_error(ec::step_fault, "an activation of " + std::to_string(input.rows()) +
+                                               " tokens for a step of " +
+                                               std::to_string(s.tokens.size()));
+  return run_guarded([&] { return state.stage->forward(s, input); });
+}
+
 /// Ids only grow, so everything up to the last step that left the line is over.
 bool is_over(const shard_state& state, epoch_id epoch, step_id id) {
   return epoch < state.epoch || (state.ran_any && id <= state.finished);
@@ -114,7 +144,7 @@ void run_step(shard_ptr self, const step& s, const models::activation& input) {
   auto& state = self->state;
   note(self, shard_event::kind::begin, s);
   const auto begin = clock::now();
-  auto output = run_guarded([&] { return state.stage->forward(s, input); });
+  auto output = compute(self, s, input);
   const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now() - begin);
   if (output) {
     note(self, shard_event::kind::end, s);

@@ -52,7 +52,8 @@ struct policy_counts {
 /// ready, then chunks of prompts by priority and arrival, as far as the token budget and
 /// `prefill_share` allow. When blocks run out the youngest sequence gives up its KV (parked ones
 /// first, which make no progress anyway) and is computed again later. Whatever has to leave waits
-/// until no step in flight names it.
+/// until no step in flight names it. A sequence whose beginning somebody else is computing right
+/// now waits for those blocks, and others may start before it.
 class batching {
 public:
   explicit batching(const batching_limits& limits);
@@ -151,6 +152,9 @@ private:
   void preempt(entry& e);
 
   // Building a step.
+  bool may_read_cache(const entry& e) const;
+  void collect_computing();
+  bool is_being_computed(const entry& e) const;
   bool try_admit(entry& e);
   bool make_room(entry& needing);
   entry* youngest() const;
@@ -178,9 +182,10 @@ private:
   std::unordered_map<uint64_t, entry*> by_id_;
 
   entry_set waiting_;
-  entry_set prompts_;          ///< With a slot, prompt not yet computed.
-  std::vector<entry*> picked_; ///< Reused.
-  std::vector<entry*> ready_;  ///< Next token due, nothing in flight; longest waiting first.
+  entry_set prompts_;             ///< With a slot, prompt not yet computed.
+  std::vector<entry*> picked_;    ///< Reused.
+  std::vector<entry*> computing_; ///< Reused.
+  std::vector<entry*> ready_;     ///< Next token due, nothing in flight; longest waiting first.
   uint32_t slots_used_ = 0;
   uint32_t parked_ = 0;
   std::deque<retry_group> retries_;

@@ -117,19 +117,23 @@ void batching::add_prompts(uint32_t depth, step& s) {
     demand.prompt_tokens += (*i)->remaining();
   }
 
+  collect_computing();
   auto left = limits_.max_step_tokens - static_cast<uint32_t>(s.tokens.size());
   left = std::min(left, share_.tokens(demand));
   entry* last = nullptr;
-  bool admitting = true;
+  auto newcomer = waiting_.begin();
   while (left > 0) {
     auto place_of_next = last ? prompts_.upper_bound(last) : prompts_.begin();
     auto* next = place_of_next == prompts_.end() ? nullptr : *place_of_next;
-    if (admitting && !waiting_.empty() && (!next || waiting_.key_comp()(*waiting_.begin(), next))) {
-      auto* first = *waiting_.begin();
+    if (newcomer != waiting_.end() && (!next || waiting_.key_comp()(*newcomer, next))) {
+      auto* first = *newcomer++;
+      if (slots_used_ < limits_.max_sequences && is_being_computed(*first))
+        continue; // others may go first meanwhile
       if (!try_admit(*first)) {
-        admitting = false; // nobody overtakes
+        newcomer = waiting_.end(); // nobody overtakes
         continue;
       }
+      computing_.push_back(first);
       next = first;
     }
     if (!next)
@@ -142,6 +146,48 @@ void batching::add_prompts(uint32_t depth, step& s) {
   }
 }
 
+/// Those whose prompt is on its way into the prefix index.
+void batching::collect_computing() {
+  computing_.clear();
+  if (!limits_.prefix_cache || waiting_.empty())
+    return;
+  computing_.assign(prompts_.begin(), prompts_.end());
+  for (const auto& f : flights_)
+    for (const auto& row : f.rows)
+      if (!row.decode && !row.discard && !row.who->ended && row.who->in_line != line::prompts)
+        computing_.push_back(row.who);
+}
+
+/// Whether somebody is computing the better part of what `e` needs right now: choices of one
+/// request arrive together, and so do requests with one long beginning. Waiting for the blocks is
+/// cheaper for all than computing them again.
+bool batching::is_being_computed(const entry& e) const {
+  if (!may_read_cache(e))
+    return false;
+  const auto most = (e.tokens.size() - 1) / limits_.block_tokens * limits_.block_tokens;
+  for (const auto* other : computing_) {
+    if (other->spec.cache_salt != e.spec.cache_salt || other->spec.rope_base != e.spec.rope_base)
+      continue;
+    const auto reach = std::min(most, other->tokens.size());
+    auto end = std::mismatch(e.tokens.begin(), e.tokens.begin() + static_cast<ptrdiff_t>(reach),
+                             other->tokens.begin());
+    auto common = static_cast<size_t>(end.first - e.tokens.begin());
+    common -= common % limits_.block_tokens;
+    // What the other one has computed already is there to be had at once.
+    const auto to_come = common - std::min<size_t>(common, other->done);
+    if (to_come > 0 && common * 2 >= e.tokens.size())
+      return true;
+  }
+  return false;
+}
+
+/// Log-probabilities of the prompt, once collected, are not wanted a second time.
+bool batching::may_read_cache(const entry& e) const {
+  const auto& wants = e.spec.wants;
+  return limits_.prefix_cache && !wants.hidden_state &&
+         !(wants.prompt_logprobs && e.generated() == 0);
+}
+
 /// Gives a slot, the cached prefix and blocks for all its tokens, or changes nothing.
 bool batching::try_admit(entry& e) {
   if (slots_used_ >= limits_.max_sequences)
@@ -149,10 +195,8 @@ bool batching::try_admit(entry& e) {
   if (e.refused_at != UINT32_MAX && ledger_.available() <= e.refused_at)
     return false;
   block_ledger::match_result hit;
-  const auto& wants = e.spec.wants;
-  const bool needs_all = wants.hidden_state || (wants.prompt_logprobs && e.generated() == 0);
   // The last token is always computed, because its logits are what is wanted.
-  if (limits_.prefix_cache && !needs_all)
+  if (may_read_cache(e))
     hit = ledger_.match(e.tokens, static_cast<uint32_t>(e.tokens.size() - 1) / limits_.block_tokens,
                         scope_of(e), e.table);
   const auto needed = blocks_for(e.tokens.size()) - hit.blocks;

@@ -170,10 +170,28 @@ TEST_CASE_METHOD(messages, "an activation whose bytes contradict its shape is re
   std::vector<char> wire;
   caf::binary_serializer out{sys, wire};
   REQUIRE(!out(x));
-  // The row count follows the one-byte dtype.
-  for (size_t i = 1; i <= 8; ++i)
-    wire[i] = 0x7f;
-  models::activation y;
-  caf::binary_deserializer in{sys, wire};
-  CHECK(in(y));
+  // Rows stand in bytes 1 to 8, columns in 9 to 16, behind the one-byte dtype, high byte first.
+  auto refused = [&](std::vector<char> bytes) {
+    models::activation y;
+    caf::binary_deserializer in{sys, bytes};
+    return static_cast<bool>(in(y));
+  };
+  CHECK(!refused(wire));
+  auto huge = wire;
+  huge[1] = 0x7f;
+  CHECK(refused(huge));
+  // 2^61 rows of 2^61 + 6 columns of 4 bytes: 64 bits of the product say 24.
+  auto wrapped = wire;
+  for (size_t i = 1; i <= 16; ++i)
+    wrapped[i] = 0;
+  wrapped[1] = wrapped[9] = 0x20;
+  wrapped[16] = 6;
+  CHECK(refused(wrapped));
+  auto negative = wire;
+  for (size_t i = 1; i <= 16; ++i)
+    negative[i] = static_cast<char>(0xff);
+  CHECK(refused(negative));
+  auto unknown_type = wire;
+  unknown_type[0] = 99;
+  CHECK(refused(unknown_type));
 }

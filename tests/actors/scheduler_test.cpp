@@ -234,7 +234,6 @@ TEST_CASE_METHOD(loop_fixture, "who gets no slot in time hears of it, who gets o
 TEST_CASE_METHOD(loop_fixture, "draining ends everyone with the error and turns newcomers away",
                  "[actors][scheduler]") {
   start(2);
-  limits.max_sequences = 2;
   auto a = submit(words(1, 5), 100);
   auto b = submit(words(30, 5), 100);
   while (of(a).tokens.size() < 3)
@@ -273,11 +272,10 @@ TEST_CASE_METHOD(loop_fixture, "without shards sequences wait for the first epoc
 
 TEST_CASE_METHOD(loop_fixture, "prompt log-probabilities come with the first token",
                  "[actors][scheduler]") {
-  start(2);
   limits.max_step_tokens = 4;
+  start(2);
   auto s = make(words(1, 11), 3);
   s.wants.prompt_logprobs = true;
-  std::vector<size_t> sizes;
   auto log = std::make_shared<std::vector<row_result>>();
   auto recorder = sys.spawn([log](token_receiver::pointer) -> token_receiver::behavior_type {
     return {

@@ -250,6 +250,37 @@ TEST_CASE_METHOD(lone_shard, "whatever a stage throws becomes a fault and the sh
   CHECK(out->results == std::vector{step_id{2}});
 }
 
+TEST_CASE_METHOD(lone_shard, "a step or activation that contradicts itself never reaches the stage",
+                 "[actors][shard]") {
+  auto change = GENERATE(range(0, 7));
+  start(1, 2);
+  wire(1);
+  auto s = a_step(1, 1);
+  auto fed = input();
+  if (change == 0)
+    s.rows[0].token_count = 2;
+  if (change == 1)
+    s.rows[0].first_token = 1;
+  if (change == 2)
+    s.rows[0].block_count = 1000;
+  if (change == 3)
+    s.rows[0].first_block = UINT32_MAX;
+  if (change == 4)
+    s.rows[0].token_count = 0;
+  if (change == 5)
+    s.starts[0].prompt_length = 9;
+  if (change == 6)
+    fed = models::activation::from_bytes(models::dtype::int64, 2, 1, std::vector<std::byte>(16));
+  tell(one, s);
+  tell(one, epoch_id{1}, step_id{1}, fed);
+  tell(one, a_step(1, 2));
+  tell(one, epoch_id{1}, step_id{2}, input());
+  run();
+  REQUIRE(out->faults.size() == 1);
+  CHECK(out->faults[0].first == step_id{1});
+  CHECK(out->results == std::vector{step_id{2}});
+}
+
 TEST_CASE_METHOD(lone_shard, "a lost device ends the shard with that error", "[actors][shard]") {
   trouble = [](const troupe::step&, bool) -> caf::error {
     return caf::make_error(ec::device_lost, std::string{"gone"});

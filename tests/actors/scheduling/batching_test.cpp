@@ -384,12 +384,60 @@ TEST_CASE("a block is found only once its step is done", "[actors][batching][pre
   rig r{rig::small_limits(), 2};
   r.submit(rig::words(1, 14), 2);
   r.launch();
-  auto b = r.submit(rig::words(1, 14), 2);
+  auto other = rig::words(1, 30); // shares too little with the first to wait for it
+  other[14] = 500;
+  auto b = r.submit(other, 2);
   r.launch();
   CHECK(r.flying[1].rows[0].position == 0);
   r.run();
   CHECK(r.records[b].cached == 0);
   r.expect_complete(b);
+}
+
+TEST_CASE("choices of one prompt wait until its first has computed it",
+          "[actors][batching][prefix]") {
+  auto depth = GENERATE(1u, 2u);
+  rig r{with([](auto& l) { l.max_sequences = 8; }), depth};
+  std::vector<sequence_id> ids;
+  for (uint32_t i = 0; i < 4; ++i) {
+    auto s = rig::make(rig::words(1, 30), 5);
+    s.sampling.sample = true;
+    s.sampling.sequence_index = i;
+    ids.push_back(r.submit(s));
+  }
+  auto stranger = r.submit(rig::words(500, 3), 2);
+  r.launch();
+  r.launch();
+  size_t tokens = 0;
+  for (auto& s : r.flying)
+    tokens += s.tokens.size();
+  // The first one's chunks, and the stranger, who needs not wait for the others.
+  CHECK(tokens == 16 * depth);
+  r.run();
+  for (size_t i = 1; i < 4; ++i)
+    CHECK(r.records[ids[i]].cached == 28);
+  for (auto id : ids)
+    r.expect_complete(id);
+  r.expect_complete(stranger);
+  size_t computed = 0;
+  for (auto& s : r.done)
+    computed += s.tokens.size();
+  CHECK(computed == 30 + 3 * 2 + 4 * 4 + 3 + 1);
+}
+
+TEST_CASE("who waited for another's blocks goes on alone when that one leaves",
+          "[actors][batching][prefix]") {
+  rig r;
+  auto a = r.submit(rig::words(1, 60), 5);
+  auto b = r.submit(rig::words(1, 60), 5);
+  r.launch();
+  CHECK(r.flying[0].rows.size() == 1);
+  r.finish(a);
+  r.land();
+  r.run();
+  r.expect_complete(b);
+  CHECK(r.records[b].cached <= 16);
+  r.expect_empty();
 }
 
 TEST_CASE("salts and rope bases don't share, prompt log-probabilities read nothing from the cache",
