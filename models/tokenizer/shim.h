@@ -36,6 +36,14 @@ void tt_tokenizer_free(tt_tokenizer*);
 enum { TT_HAS_TOKEN = 1, TT_SPECIAL = 2, TT_BYTE_TOKEN = 4 };
 enum { TT_BYTE_LEVEL = 0, TT_BYTE_FALLBACK = 1, TT_GENERAL = 2 };
 
+/* How many tokens a byte of a text accounts for at least, in 1 / TT_WEIGHT_UNIT. All 0: no bound. */
+enum { TT_WEIGHT_UNIT = 1 << 20 };
+typedef struct {
+  uint32_t kept[256];
+  uint32_t changed[256]; /* if `normalizes`, for all bytes but ASCII before ASCII */
+  uint8_t normalizes;
+} tt_weights;
+
 /* What each id stands for; lives as long as the tokenizer. */
 typedef struct {
   size_t limit;           /* highest id + 1 */
@@ -44,8 +52,7 @@ typedef struct {
   const uint32_t* starts; /* [limit + 1] into bytes */
   const uint8_t* flags;   /* [limit] TT_HAS_TOKEN | ... */
   uint32_t max_bytes;     /* of the longest token */
-  uint32_t shrink;        /* so many bytes of text may become one byte before tokens are cut; 0: no bound */
-  uint8_t counted[256];   /* 1: this byte of a text must end up in some token */
+  tt_weights weights;
   uint8_t decoding;       /* TT_BYTE_LEVEL ... */
   uint8_t strips_first;   /* byte fallback: one leading space is dropped */
 } tt_tables;

@@ -88,8 +88,10 @@ tokenizer::tokenizer(handle h, tokenizer_settings settings)
   id_limit_ = tables.limit;
   vocab_size_ = tables.tokens;
   max_token_bytes_ = std::max<size_t>(1, tables.max_bytes);
-  shrink_ = tables.shrink;
-  std::copy(std::begin(tables.counted), std::end(tables.counted), counted_.begin());
+  std::copy(std::begin(tables.weights.kept), std::end(tables.weights.kept), kept_weight_.begin());
+  std::copy(std::begin(tables.weights.changed), std::end(tables.weights.changed),
+            changed_weight_.begin());
+  normalizes_ = tables.weights.normalizes != 0;
   decodes_by_ = static_cast<decoding>(tables.decoding);
   strips_first_space_ = tables.strips_first != 0;
   auto find = [this](special_token& t) {
@@ -206,13 +208,18 @@ std::string tokenizer::token_text(int32_t id) const {
 }
 
 size_t tokenizer::min_token_count(std::string_view text) const {
-  if (shrink_ == 0)
-    return 0;
-  size_t bytes = 0;
-  for (unsigned char c : text)
-    bytes += counted_[c];
-  auto per_token = max_token_bytes_ * shrink_;
-  return (bytes + per_token - 1) / per_token;
+  uint64_t sum = 0;
+  if (normalizes_) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      auto c = static_cast<unsigned char>(text[i]);
+      bool kept = i + 1 < text.size() && ((c | static_cast<unsigned char>(text[i + 1])) & 0x80) == 0;
+      sum += kept ? kept_weight_[c] : changed_weight_[c];
+    }
+  } else {
+    for (unsigned char c : text)
+      sum += kept_weight_[c];
+  }
+  return (sum + TT_WEIGHT_UNIT - 1) / TT_WEIGHT_UNIT;
 }
 
 std::string tokenizer::clean_up(std::string_view text) {

@@ -173,8 +173,11 @@ private:
   size_t id_limit_ = 0;
   size_t vocab_size_ = 0;
   size_t max_token_bytes_ = 1;
-  size_t shrink_ = 0; ///< Bytes of text that may become one byte before tokens are cut; 0: no bound.
-  std::array<uint8_t, 256> counted_{}; ///< 1: this byte of a text ends up in a token.
+  /// Tokens that a byte of a text accounts for at least, in fixed point; 0: none. `changed_` holds
+  /// for bytes that a normalizer may change.
+  std::array<uint32_t, 256> kept_weight_{};
+  std::array<uint32_t, 256> changed_weight_{};
+  bool normalizes_ = false;
   decoding decodes_by_ = decoding::general;
   bool strips_first_space_ = false;
   special_roles roles_;

@@ -90,6 +90,7 @@ TEST_CASE("rendered chats equal transformers'", "[models][chat_template][golden]
   }
   CHECK(equal > 8 * 20);
   CHECK(raised > 0);
-  WARN(names.size() << " templates: " << equal << " equal texts, " << raised
-                    << " equal refusals; rendered where Python fails: " << laxer);
+  if (std::getenv("TROUPE_TEMPLATE_GOLDENS"))
+    WARN(names.size() << " templates: " << equal << " equal texts, " << raised
+                      << " equal refusals; rendered where Python fails: " << laxer);
 }

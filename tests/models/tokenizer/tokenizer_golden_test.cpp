@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <set>
 #include <sstream>
 
@@ -215,4 +216,37 @@ TEST_CASE("the default model's tokenizer equals Python's on every hard string",
       CHECK((digits == 0 || bytes.size() == 1));
     }
   }
+}
+
+TEST_CASE("a damaged tokenizer.json is an error or a tokenizer, never a crash",
+          "[models][tokenizer][golden]") {
+  auto name = GENERATE(as<std::string>{}, "llama3", "llama2", "bert", "unigram");
+  INFO(name);
+  auto whole = read(goldens / name / "tokenizer.json");
+  std::mt19937 random{static_cast<uint32_t>(name.size())};
+  // Damage near the ends reaches the settings, elsewhere it only changes the vocabulary.
+  auto place = [&] {
+    auto within = random() % 1500;
+    return random() % 2 ? within : whole.size() - 1 - within;
+  };
+  constexpr std::string_view bytes = "0129-\"{}[],:enx\\";
+  size_t loaded = 0;
+  for (int round = 0; round < 150; ++round) {
+    auto text = whole;
+    for (int change = 0; change < 1 + round % 3; ++change) {
+      if (random() % 3 == 0)
+        text.erase(std::min(place(), text.size() - 1), 1 + random() % 9);
+      else
+        text[std::min(place(), text.size() - 1)] = bytes[random() % bytes.size()];
+    }
+    auto tok = tokenizer::parse(text);
+    if (!tok)
+      continue;
+    ++loaded;
+    auto ids = (*tok)->encode("Hello \u4f60\u597d 123 <s> \n\n  x");
+    if (ids)
+      (*tok)->decode(*ids, random() % 2);
+  }
+  CHECK(loaded > 0);
+  CHECK(loaded < 150);
 }

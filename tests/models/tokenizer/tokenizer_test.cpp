@@ -237,10 +237,12 @@ TEST_CASE("the least number of tokens never exceeds the true one", "[models][tok
   auto tok = byte_tokenizer();
   CHECK(tok->max_token_bytes() == 13);
   for (auto text : {std::string{}, std::string(1000, 'x'), std::string{"<|endoftext|>"},
-                    std::string{"\u4f60\u597d"}}) {
+                    std::string{"\u4f60\u597d"}, std::string{"<|im_start|>"}, std::string(1, 'x')}) {
     CHECK(tok->min_token_count(text) <= tok->encode(text)->size());
   }
+  // The longest token with an x in it has 13 bytes; none has a space but the space's own.
   CHECK(tok->min_token_count(std::string(13000, 'x')) == 1000);
+  CHECK(tok->min_token_count(std::string(13000, ' ')) == 13000);
   // One unknown word may hold any number of letters.
   CHECK(words()->min_token_count(std::string(13000, 'x')) == 0);
 }

@@ -39,11 +39,8 @@ impl Encoding {
             e.type_ids = hf.get_type_ids().to_vec();
             e.special = hf.get_special_tokens_mask().to_vec();
             e.words = hf.get_word_ids().iter().map(|&w| index(w)).collect();
-            e.sequences = hf
-                .get_sequence_ids()
-                .iter()
-                .map(|&s| s.map_or(-1, |s| s as i32))
-                .collect();
+            e.sequences =
+                hf.get_sequence_ids().iter().map(|&s| s.map_or(-1, |s| s as i32)).collect();
         }
         if flags & (BYTE_OFFSETS | CHAR_OFFSETS) != 0 {
             e.offsets = hf

@@ -149,8 +149,10 @@ pub fn split_lines(s: &str) -> Vec<&str> {
     let mut start = 0;
     let mut chars = s.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
-        let ends = matches!(c,
-            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+        let ends = matches!(
+            c,
+            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        );
         if ends {
             lines.push(&s[start..at]);
             start = at + c.len_utf8();
@@ -313,10 +315,9 @@ pub fn to_json(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Strin
     let sort_keys = argument(3, "sort_keys")?.is_some_and(|v| v.is_true());
     kwargs.assert_all_used()?;
     let (item_separator, key_separator) = match separators {
-        Some(pair) => (
-            text_of(&pair.get_item_by_index(0)?)?,
-            text_of(&pair.get_item_by_index(1)?)?,
-        ),
+        Some(pair) => {
+            (text_of(&pair.get_item_by_index(0)?)?, text_of(&pair.get_item_by_index(1)?)?)
+        }
         None if indent.is_some() => (",".into(), ": ".into()),
         None => (", ".into(), ": ".into()),
     };

@@ -23,11 +23,45 @@ pub struct Tables {
     flags: Vec<u8>,
     tokens: usize,
     max_bytes: u32,
-    shrink: u32,
-    counted: [u8; 256],
+    weights: Weights,
     decoding: Decoding,
     strips_first: bool,
 }
+
+/// How many tokens each byte of a text accounts for at least, in units of 1 / `UNIT`.
+///
+/// A byte that lies in tokens of at most L bytes accounts for 1 / L: the bytes of one token then
+/// add up to 1 at most, so the sum over a text never exceeds its number of tokens.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Weights {
+    /// Of a byte that reaches the model unchanged.
+    kept: [u32; 256],
+    /// Of a byte that normalization may change; used only if `normalizes` is set, for all bytes but
+    /// ASCII before ASCII, which Unicode normalization forms leave alone.
+    changed: [u32; 256],
+    normalizes: u8,
+}
+
+/// The most bytes of text that one token can stand for: any token, and those with a given byte.
+struct Reach {
+    longest: [u32; 256],
+    any: u32,
+}
+
+impl Reach {
+    /// A token may stand for its bytes or for its spelling, in which "▁" is a text's space or its
+    /// own three bytes.
+    fn note(&mut self, bytes: &[u8], spelled: &[u8]) {
+        let length = bytes.len().max(spelled.len()) as u32;
+        self.any = self.any.max(length);
+        for &b in bytes.iter().chain(spelled) {
+            self.longest[b as usize] = self.longest[b as usize].max(length);
+        }
+    }
+}
+
+const UNIT: u32 = 1 << 20;
 
 #[repr(C)]
 pub struct TablesView {
@@ -37,8 +71,7 @@ pub struct TablesView {
     starts: *const u32,
     flags: *const u8,
     max_bytes: u32,
-    shrink: u32,
-    counted: [u8; 256],
+    weights: Weights,
     decoding: u8,
     strips_first: u8,
 }
@@ -113,27 +146,41 @@ fn byte_token(token: &str) -> Option<u8> {
     }
 }
 
-/// How many bytes of text can become one byte before tokens are cut, over all normalizers; 0 when
-/// text can vanish. NFC takes at most 3 bytes to one (Kelvin sign), NFKC 4 (mathematical letters).
-fn normalizer_shrink(normalizer: &Json) -> u32 {
-    let mut shrink = 1;
+/// What the normalizers may do to a text's bytes.
+struct Normalizing {
+    /// So many bytes can become one; 0 when text can vanish. NFC takes at most 3 bytes to one
+    /// (Kelvin sign), NFKC 4 (mathematical letters).
+    shrink: u32,
+    /// ASCII before ASCII stays as it is.
+    keeps_ascii: bool,
+    /// Nothing changes but how a space is written.
+    keeps_all: bool,
+}
+
+fn normalizing(normalizer: &Json) -> Normalizing {
+    let mut n = Normalizing { shrink: 1, keeps_ascii: true, keeps_all: true };
     for step in members(normalizer, "normalizers") {
-        shrink *= match kind(step) {
-            "NFC" | "NFD" | "Lowercase" => 3,
-            "NFKC" | "NFKD" => 4,
-            "Prepend" | "ByteLevel" => 1,
+        let (shrink, keeps_ascii, keeps_all) = match kind(step) {
+            "NFC" | "NFD" => (3, true, false),
+            "NFKC" | "NFKD" => (4, true, false),
+            "Lowercase" => (3, false, false),
+            "Prepend" | "ByteLevel" => (1, true, true),
             "Replace" => {
                 let from = step.pointer("/pattern/String").and_then(Json::as_str);
                 let to = step.get("content").and_then(Json::as_str).unwrap_or("");
                 match from {
-                    Some(from) if to.len() >= from.len() => 1,
-                    _ => 0,
+                    Some(" ") if to == "\u{2581}" => (1, true, true),
+                    Some(from) if to.len() >= from.len() => (1, false, false),
+                    _ => (0, false, false),
                 }
             }
-            _ => 0,
+            _ => (0, false, false),
         };
+        n.shrink *= shrink;
+        n.keeps_ascii &= keeps_ascii;
+        n.keeps_all &= keeps_all;
     }
-    shrink
+    n
 }
 
 /// Whether every character of a text reaches the model.
@@ -177,11 +224,11 @@ impl Tables {
             flags: vec![0; limit],
             tokens: 0,
             max_bytes: 1,
-            shrink: 0,
-            counted: [0; 256],
+            weights: Weights { kept: [0; 256], changed: [0; 256], normalizes: 0 },
             decoding,
             strips_first,
         };
+        let mut reach = Reach { longest: [1; 256], any: 1 };
         for id in 0..limit {
             t.starts.push(t.bytes.len() as u32);
             let Some(token) = hf.id_to_token(id as u32) else { continue };
@@ -191,6 +238,7 @@ impl Tables {
                 t.flags[id] |= SPECIAL;
             }
             let before = t.bytes.len();
+            let mut spelled = String::new();
             match decoding {
                 Decoding::ByteLevel => {
                     for c in token.chars() {
@@ -210,7 +258,10 @@ impl Tables {
                         t.flags[id] |= BYTE_TOKEN;
                         t.bytes.push(b);
                     }
-                    None => t.bytes.extend_from_slice(token.replace('\u{2581}', " ").as_bytes()),
+                    None => {
+                        t.bytes.extend_from_slice(token.replace('\u{2581}', " ").as_bytes());
+                        spelled = token;
+                    }
                 },
                 Decoding::General => {
                     let text = match hf.get_decoder() {
@@ -221,6 +272,7 @@ impl Tables {
                 }
             }
             t.max_bytes = t.max_bytes.max((t.bytes.len() - before) as u32);
+            reach.note(&t.bytes[before..], spelled.as_bytes());
             if t.bytes.len() > u32::MAX as usize / 2 {
                 return Err(Failure::failed("the vocabulary's text exceeds 2 GiB"));
             }
@@ -230,18 +282,21 @@ impl Tables {
             t.flags.pop();
             t.starts.pop();
         }
-        t.find_bound(hf, &characters);
+        t.find_bound(hf, &characters, &reach);
         Ok(t)
     }
 
-    /// Sets `shrink` and `counted` where the pipeline loses no text: then a text's bytes all end
-    /// up in tokens, none of which holds more than `max_bytes`.
-    fn find_bound(&mut self, hf: &HfTokenizer, characters: &[char; 256]) {
+    /// Sets `weights` where the pipeline loses no text: then a text's bytes all end up in tokens.
+    fn find_bound(&mut self, hf: &HfTokenizer, characters: &[char; 256], reach: &Reach) {
         let ModelWrapper::BPE(bpe) = hf.get_model() else { return };
+        if self.decoding == Decoding::General {
+            return;
+        }
         let as_json = |x: Result<Json, serde_json::Error>| x.unwrap_or(Json::Null);
         let pre_tokenizer = as_json(serde_json::to_value(hf.get_pre_tokenizer()));
         let normalizer = as_json(serde_json::to_value(hf.get_normalizer()));
-        if !pre_tokenizer_keeps_all(&pre_tokenizer) {
+        let normalizing = normalizing(&normalizer);
+        if normalizing.shrink == 0 || !pre_tokenizer_keeps_all(&pre_tokenizer) {
             return;
         }
         let byte_level = members(&pre_tokenizer, "pretokenizers")
@@ -255,25 +310,32 @@ impl Tables {
                 hf.token_to_id(&format!("<0x{b:02X}>"))
             }
         };
+        let mut counted = [false; 256];
         if byte_level {
             // A byte without a token vanishes silently, or joins its neighbours in one unknown token.
-            for b in 0..256 {
-                self.counted[b] = token_of_byte(b).is_some() as u8;
+            for (b, c) in counted.iter_mut().enumerate() {
+                *c = token_of_byte(b).is_some();
             }
         } else if bpe.byte_fallback && (0..=0xf4).all(|b| token_of_byte(b).is_some()) {
-            self.counted = [1; 256];
+            counted = [true; 256];
         } else {
             return;
         }
         let strips = |t: &tokenizers::AddedToken| t.lstrip || t.rstrip;
         if hf.get_added_tokens_decoder().values().any(strips) {
-            // Such a token takes in the white space beside it, however long. Not only ASCII: the
-            // bytes of the other white space characters are few, so all but letters go uncounted.
-            for b in (0..=b' ').chain(0x80..=0xff) {
-                self.counted[b as usize] = 0;
+            // Such a token takes in the white space beside it, however long. White space beyond
+            // ASCII shares its bytes with letters, so no byte beyond ASCII counts.
+            for (b, c) in counted.iter_mut().enumerate() {
+                *c &= b > b' ' as usize && b < 0x80;
             }
         }
-        self.shrink = normalizer_shrink(&normalizer);
+        for b in (0..256).filter(|&b| counted[b]) {
+            let any = UNIT / (reach.any * normalizing.shrink);
+            let kept = normalizing.keeps_all || (normalizing.keeps_ascii && b < 0x80);
+            self.weights.changed[b] = any;
+            self.weights.kept[b] = if kept { UNIT / reach.longest[b] } else { any };
+        }
+        self.weights.normalizes = !normalizing.keeps_all as u8;
     }
 }
 
@@ -289,8 +351,7 @@ pub unsafe extern "C" fn tt_tokenizer_tables(t: *const Tokenizer, view: *mut Tab
         starts: t.starts.as_ptr(),
         flags: t.flags.as_ptr(),
         max_bytes: t.max_bytes,
-        shrink: t.shrink,
-        counted: t.counted,
+        weights: t.weights,
         decoding: t.decoding as u8,
         strips_first: t.strips_first as u8,
     });

@@ -191,11 +191,12 @@ fn mark_final_message(
     source: &str,
 ) -> Result<String, Failure> {
     let last = context.get_mut("messages").and_then(Json::as_array_mut).and_then(|m| m.last_mut());
-    let content = last.and_then(|m| m.get_mut(field)).filter(|c| !c.is_null()).ok_or_else(|| {
-        Failure::bad_input(format!(
+    let content =
+        last.and_then(|m| m.get_mut(field)).filter(|c| !c.is_null()).ok_or_else(|| {
+            Failure::bad_input(format!(
             "continue_final_message is set but the final message has no \"{field}\" to continue"
         ))
-    })?;
+        })?;
     if !source.contains(field) {
         return Err(Failure::bad_input(format!(
             "continue_final_message is set to \"{field}\", which the chat template does not use"
@@ -313,8 +314,8 @@ pub unsafe extern "C" fn tt_template_compile(
 ) -> i32 {
     guarded(err, || {
         let source = source.text("the template")?;
-        let defaults = serde_json::from_slice(defaults.bytes())
-            .map_err(|e| Failure::failed(e.to_string()))?;
+        let defaults =
+            serde_json::from_slice(defaults.bytes()).map_err(|e| Failure::failed(e.to_string()))?;
         let template = compile(source, defaults)?;
         out.write(Box::into_raw(Box::new(template)));
         Ok(())

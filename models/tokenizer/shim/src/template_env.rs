@@ -194,9 +194,7 @@ fn string_method(s: &str, method: &str, args: &[Value]) -> Result<Value, Error> 
         ("lstrip", 0 | 1) => strip(s, args.first(), Side::Left)?,
         ("rstrip", 0 | 1) => strip(s, args.first(), Side::Right)?,
         ("splitlines", 0) => split_lines(s).into_iter().map(Value::from).collect(),
-        ("split", 0) => {
-            s.split(is_space).filter(|x| !x.is_empty()).map(Value::from).collect()
-        }
+        ("split", 0) => s.split(is_space).filter(|x| !x.is_empty()).map(Value::from).collect(),
         ("removeprefix", 1) => Value::from(s.strip_prefix(text(0)?).unwrap_or(s)),
         ("removesuffix", 1) => Value::from(s.strip_suffix(text(0)?).unwrap_or(s)),
         ("partition", 1) => {
@@ -222,12 +220,7 @@ fn string_method(s: &str, method: &str, args: &[Value]) -> Result<Value, Error> 
     })
 }
 
-fn method(
-    state: &mut State,
-    value: &Value,
-    name: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
+fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let Some(s) = value.as_str() {
         match string_method(s, name, args) {
             Err(e) if e.kind() == ErrorKind::UnknownMethod => {}
@@ -274,7 +267,9 @@ pub fn environment() -> Environment<'static> {
     });
     env.add_function("strftime_now", |format: &str| strftime(format, NOW.get()));
 
-    env.add_filter("tojson", |v: &Value, args: Rest<Value>, kwargs: Kwargs| to_json(v, args, kwargs));
+    env.add_filter("tojson", |v: &Value, args: Rest<Value>, kwargs: Kwargs| {
+        to_json(v, args, kwargs)
+    });
     env.add_filter("indent", indent);
     env.add_filter("int", to_int);
     env.add_filter("float", to_float);
@@ -298,7 +293,10 @@ pub fn environment() -> Environment<'static> {
     env.add_test("sequence", |v: &Value| {
         matches!(
             v.kind(),
-            ValueKind::String | ValueKind::Bytes | ValueKind::Seq | ValueKind::Map
+            ValueKind::String
+                | ValueKind::Bytes
+                | ValueKind::Seq
+                | ValueKind::Map
                 | ValueKind::Undefined
         )
     });

@@ -128,10 +128,8 @@ pub unsafe extern "C" fn tt_decode(
 ) -> i32 {
     guarded(err, || {
         let ids = if n == 0 { &[] } else { std::slice::from_raw_parts(ids, n) };
-        let text = (*t)
-            .hf
-            .decode(ids, skip_special != 0)
-            .map_err(|e| Failure::failed(e.to_string()))?;
+        let text =
+            (*t).hf.decode(ids, skip_special != 0).map_err(|e| Failure::failed(e.to_string()))?;
         out.write(OwnedString::of(text));
         Ok(())
     })
