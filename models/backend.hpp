@@ -16,8 +16,9 @@
 /// one implementation (cpu_backend.hpp); another device implements the same interface. No tensor
 /// library is named here: weights are opaque, activations are views into the backend's memory.
 ///
-/// Letters in shapes: T tokens of the step, H query heads, K key/value heads, D head size, V vocabulary.
-/// Every operation must give a row the same bits whatever its neighbours are (see packed_matrix.hpp).
+/// Letters in shapes: T tokens of the step, H query heads, K key/value heads, D head size, V
+/// vocabulary. Every operation must give a row the same bits whatever its neighbours are (see
+/// packed_matrix.hpp).
 namespace troupe::models {
 
 /// A matrix as a model file holds it, on the host.
@@ -63,8 +64,8 @@ struct attention_shape {
   uint32_t head_size = 0;
   uint32_t block_tokens = 0;
   uint32_t blocks = 0;
-  float scale = 1;          ///< Of the products of q and k.
-  float rotary_factor = 1;  ///< Multiplies cosines and sines.
+  float scale = 1;         ///< Of the products of q and k.
+  float rotary_factor = 1; ///< Multiplies cosines and sines.
   bool rotary = false;
 };
 
@@ -72,21 +73,32 @@ struct attention_shape {
 struct layout_row {
   uint32_t first_token = 0; ///< Into the step's packed tokens.
   uint32_t token_count = 0;
-  uint32_t position = 0;    ///< Of the first token.
+  uint32_t position = 0;            ///< Of the first token.
   const uint32_t* blocks = nullptr; ///< The sequence's block table.
-  std::span<const float> frequencies; ///< Rotary: angle per position, [D / 2]; lives as long as the sequence.
+  /// Rotary: angle per position, [D / 2]; lives as long as the sequence.
+  std::span<const float> frequencies;
 };
 
 /// Scratch matrices that a stage works with; each is one piece of memory that only grows.
-enum class scratch : uint8_t { hidden, normed, qkv, attended, mlp_in, mlp_out, selected, logits, count };
+enum class scratch : uint8_t {
+  hidden,
+  normed,
+  qkv,
+  attended,
+  mlp_in,
+  mlp_out,
+  selected,
+  logits,
+  count
+};
 
 /// One row of logits to be turned into a token, or into the log-probability of a known one.
 struct draw {
   size_t row = 0;                            ///< Of the logits.
   const sequence_sampler* sampler = nullptr; ///< Null: only `target` is wanted.
   row_wants wants;
-  uint32_t position = 0;  ///< Of the token that is drawn.
-  int32_t target = -1;    ///< >= 0: add_prompt_logprob of this token.
+  uint32_t position = 0;      ///< Of the token that is drawn.
+  int32_t target = -1;        ///< >= 0: add_prompt_logprob of this token.
   row_result* into = nullptr; ///< Draws into the same result are given in order.
 };
 
@@ -98,7 +110,8 @@ public:
   // --- loading ---
 
   /// A matrix of zeros. Errors: ec::out_of_memory.
-  virtual caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias) = 0;
+  virtual caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k,
+                                                                    bool bias) = 0;
   /// Packs `source` as output features [first, first + source.rows); several make a fused matrix.
   virtual void fill_linear(linear_weight& weight, const host_matrix& source, size_t first) = 0;
   virtual void fill_bias(linear_weight& weight, const host_matrix& source, size_t first) = 0;
@@ -106,9 +119,10 @@ public:
   /// A table that reads the rows of a matrix, which must live longer: tied embeddings.
   virtual std::unique_ptr<table_weight> make_table(const linear_weight& source) = 0;
   /// @param bias Null where there is none.
-  virtual std::unique_ptr<norm_weight> make_norm(norm_kind kind, double epsilon, const host_matrix& weight,
-                                                 const host_matrix* bias) = 0;
-  /// Reserves the pages; their memory is taken when they are first written. Errors: ec::out_of_memory.
+  virtual std::unique_ptr<norm_weight>
+  make_norm(norm_kind kind, double epsilon, const host_matrix& weight, const host_matrix* bias) = 0;
+  /// Reserves the pages; their memory is taken when they are first written. Errors:
+  /// ec::out_of_memory.
   virtual caf::error make_pages(const attention_shape& shape) = 0;
   virtual uint64_t weight_bytes() const = 0;
   virtual uint64_t kv_bytes() const = 0;
@@ -126,7 +140,8 @@ public:
   virtual tensor_view matrix(scratch which, size_t rows, size_t columns) = 0;
   /// Rows, positions and block tables of the step that the following calls belong to; they must
   /// stay where they are until the next call.
-  virtual void begin_step(std::span<const layout_row> rows, std::span<const uint32_t> positions) = 0;
+  virtual void begin_step(std::span<const layout_row> rows,
+                          std::span<const uint32_t> positions) = 0;
   /// An activation from another stage; `out` has its shape.
   virtual void receive(const activation& from, tensor_view out) = 0;
   /// Hands activations to another stage.
@@ -135,23 +150,25 @@ public:
   virtual void read_row(tensor_view from, size_t row, std::span<float> out) = 0;
 
   /// out[t] = table[ids[t]] (+ positions_table[position of t]).
-  virtual void embed(const table_weight& table, std::span<const int32_t> ids, const table_weight* positions_table,
-                     tensor_view out) = 0;
+  virtual void embed(const table_weight& table, std::span<const int32_t> ids,
+                     const table_weight* positions_table, tensor_view out) = 0;
   virtual void norm(const norm_weight& weight, tensor_view in, tensor_view out) = 0;
   /// out[i] = norm(in[rows[i]]).
   virtual void norm_rows(const norm_weight& weight, tensor_view in, std::span<const uint32_t> rows,
                          tensor_view out) = 0;
   /// out = in * weight + bias, added to what `out` holds if `accumulate`: the residual's place.
-  virtual void linear(const linear_weight& weight, tensor_view in, tensor_view out, bool accumulate) = 0;
-  /// Splits qkv, [T, (H + 2 K) D], normalises the heads of q and k (norms may be null), rotates them
-  /// (rotary models) and writes k and v into the pages of `layer`. q stays in place.
+  virtual void linear(const linear_weight& weight, tensor_view in, tensor_view out,
+                      bool accumulate) = 0;
+  /// Splits qkv, [T, (H + 2 K) D], normalises the heads of q and k (norms may be null), rotates
+  /// them (rotary models) and writes k and v into the pages of `layer`. q stays in place.
   virtual void rotary_and_store(uint32_t layer, tensor_view qkv, const norm_weight* q_norm,
                                 const norm_weight* k_norm) = 0;
   /// Attention of the step's rows over the pages of `layer`. @param window 0 = all positions.
   virtual void attend(uint32_t layer, tensor_view qkv, uint32_t window, tensor_view out) = 0;
-  /// Gated: out = act(in[:, :n]) * in[:, n:2n], else out = act(in); n columns in `out`, which may be
-  /// `in` itself when it is not gated.
-  virtual void activate(activation_function function, bool gated, tensor_view in, tensor_view out) = 0;
+  /// Gated: out = act(in[:, :n]) * in[:, n:2n], else out = act(in); n columns in `out`, which may
+  /// be `in` itself when it is not gated.
+  virtual void activate(activation_function function, bool gated, tensor_view in,
+                        tensor_view out) = 0;
   /// Samples: `sample_row` and `add_prompt_logprob` of each draw.
   virtual void sample(tensor_view logits, std::span<const draw> draws) = 0;
 };

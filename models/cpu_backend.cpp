@@ -17,7 +17,9 @@ namespace troupe::models {
 
 namespace {
 
-float* floats(tensor_view v) { return static_cast<float*>(v.data); }
+float* floats(tensor_view v) {
+  return static_cast<float*>(v.data);
+}
 
 std::vector<float> widened(const host_matrix& source) {
   std::vector<float> out(source.rows * source.columns);
@@ -88,7 +90,9 @@ public:
   passed_storage(std::shared_ptr<passed_buffers> home, passed_buffers::buffer data)
       : home_(std::move(home)), data_(std::move(data)) {}
   ~passed_storage() override { home_->give(std::move(data_)); }
-  const std::byte* host_bytes() override { return reinterpret_cast<const std::byte*>(data_.data()); }
+  const std::byte* host_bytes() override {
+    return reinterpret_cast<const std::byte*>(data_.data());
+  }
   void* native() override { return data_.data(); }
 
 private:
@@ -115,19 +119,23 @@ public:
     if (bytes_ == 0)
       return {};
     // Not reserved: pages cost memory when a sequence first writes them.
-    void* base = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* base = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED) {
       const auto wanted = std::to_string(bytes_ >> 20);
       bytes_ = 0;
-      return caf::make_error(ec::out_of_memory, "the system gives no " + wanted
-                                                  + " MiB of address space for the KV cache: lower its size");
+      return caf::make_error(ec::out_of_memory,
+                             "the system gives no " + wanted +
+                                 " MiB of address space for the KV cache: lower its size");
     }
     base_ = static_cast<std::byte*>(base);
     return {};
   }
 
   cpu::kv_pages of_layer(uint32_t layer) const {
-    return {.layout = layout_, .base = base_ + layer * layout_.block_bytes(), .block_stride = block_bytes_};
+    return {.layout = layout_,
+            .base = base_ + layer * layout_.block_bytes(),
+            .block_stride = block_bytes_};
   }
   std::byte* block(uint32_t index) const { return base_ + size_t{index} * block_bytes_; }
   size_t block_bytes() const { return block_bytes_; }
@@ -145,12 +153,13 @@ public:
   cpu_backend(const cpu_backend_options& options, cpu::isa level)
       : where_(options.threads, level), storage_(options.compute) {}
 
-  caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias) override {
+  caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k,
+                                                            bool bias) override {
     auto w = std::make_unique<cpu_linear>();
     w->matrix = cpu::packed_matrix{arena_, n, k, storage_};
     if (w->matrix.empty())
-      return caf::make_error(ec::out_of_memory,
-                             "no memory for a weight of " + std::to_string(n) + " x " + std::to_string(k));
+      return caf::make_error(ec::out_of_memory, "no memory for a weight of " + std::to_string(n) +
+                                                    " x " + std::to_string(k));
     if (bias)
       w->bias.resize(n);
     bytes_ += w->matrix.byte_size() + w->bias.size() * sizeof(float);
@@ -186,9 +195,11 @@ public:
     } else {
       std::vector<float> row(source.columns);
       for (size_t i = 0; i < source.rows; ++i) {
-        const auto* from = static_cast<const std::byte*>(source.data) + i * row.size() * size_of(source.type);
+        const auto* from =
+            static_cast<const std::byte*>(source.data) + i * row.size() * size_of(source.type);
         cpu::widen(source.type, from, row.size(), row.data());
-        cpu::narrow(row.data(), row.size(), t->type, t->rows.data() + i * row.size() * size_of(t->type));
+        cpu::narrow(row.data(), row.size(), t->type,
+                    t->rows.data() + i * row.size() * size_of(t->type));
       }
     }
     bytes_ += t->rows.size();
@@ -239,7 +250,8 @@ public:
 
   tensor_view matrix(scratch which, size_t rows, size_t columns) override {
     auto& buffer = scratch_[static_cast<size_t>(which)];
-    return {buffer.reserve(std::max<size_t>(rows * columns, 1) * sizeof(float)), rows, columns, columns};
+    return {buffer.reserve(std::max<size_t>(rows * columns, 1) * sizeof(float)), rows, columns,
+            columns};
   }
 
   void begin_step(std::span<const layout_row> rows, std::span<const uint32_t> positions) override {
@@ -256,8 +268,9 @@ public:
     cosines_.resize(positions.size() * half);
     sines_.resize(positions.size() * half);
     for (const auto& r : rows)
-      cpu::rotary_table(positions.subspan(r.first_token, r.token_count), r.frequencies, shape_.rotary_factor,
-                        cosines_.data() + r.first_token * half, sines_.data() + r.first_token * half);
+      cpu::rotary_table(positions.subspan(r.first_token, r.token_count), r.frequencies,
+                        shape_.rotary_factor, cosines_.data() + r.first_token * half,
+                        sines_.data() + r.first_token * half);
   }
 
   void receive(const activation& from, tensor_view out) override {
@@ -275,13 +288,14 @@ public:
     std::copy_n(floats(from) + row * from.stride, out.size(), out.data());
   }
 
-  void embed(const table_weight& table, std::span<const int32_t> ids, const table_weight* positions_table,
-             tensor_view out) override {
+  void embed(const table_weight& table, std::span<const int32_t> ids,
+             const table_weight* positions_table, tensor_view out) override {
     const auto& t = static_cast<const cpu_table&>(table);
     const auto* p = static_cast<const cpu_table*>(positions_table);
     if (t.tied == nullptr) {
       cpu::embed(where_, t.rows.data(), t.type, ids, out.columns, floats(out), out.stride,
-                 p != nullptr ? p->rows.data() : nullptr, p != nullptr ? p->type : dtype::fp32, positions_);
+                 p != nullptr ? p->rows.data() : nullptr, p != nullptr ? p->type : dtype::fp32,
+                 positions_);
       return;
     }
     cpu::gather_rows(where_, t.tied->matrix, ids, floats(out), out.stride);
@@ -297,7 +311,8 @@ public:
   }
 
   void norm(const norm_weight& weight, tensor_view in, tensor_view out) override {
-    norm_input(weight, {.x = floats(in), .x_stride = in.stride, .rows = in.rows, .width = in.columns}, out);
+    norm_input(weight,
+               {.x = floats(in), .x_stride = in.stride, .rows = in.rows, .width = in.columns}, out);
   }
 
   void norm_rows(const norm_weight& weight, tensor_view in, std::span<const uint32_t> rows,
@@ -307,7 +322,8 @@ public:
     norm(weight, out, out);
   }
 
-  void linear(const linear_weight& weight, tensor_view in, tensor_view out, bool accumulate) override {
+  void linear(const linear_weight& weight, tensor_view in, tensor_view out,
+              bool accumulate) override {
     const auto& w = static_cast<const cpu_linear&>(weight);
     cpu::multiply(where_, w.matrix,
                   {.x = floats(in),
@@ -350,12 +366,15 @@ public:
                  .out_stride = out.stride});
   }
 
-  void activate(activation_function function, bool gated, tensor_view in, tensor_view out) override {
+  void activate(activation_function function, bool gated, tensor_view in,
+                tensor_view out) override {
     const auto kind = kernel_of(function);
     if (gated)
-      cpu::gated_activation(where_, kind, floats(in), in.stride, in.rows, out.columns, floats(out), out.stride);
+      cpu::gated_activation(where_, kind, floats(in), in.stride, in.rows, out.columns, floats(out),
+                            out.stride);
     else
-      cpu::activate(where_, kind, floats(in), in.stride, in.rows, out.columns, floats(out), out.stride);
+      cpu::activate(where_, kind, floats(in), in.stride, in.rows, out.columns, floats(out),
+                    out.stride);
   }
 
   void sample(tensor_view logits, std::span<const draw> draws) override;
@@ -371,8 +390,8 @@ private:
     if (n.kind == norm_kind::rms)
       cpu::rms_norm(where_, in, n.weight.data(), n.epsilon, floats(out), out.stride);
     else
-      cpu::layer_norm(where_, in, n.weight.data(), n.bias.empty() ? nullptr : n.bias.data(), n.epsilon, floats(out),
-                      out.stride);
+      cpu::layer_norm(where_, in, n.weight.data(), n.bias.empty() ? nullptr : n.bias.data(),
+                      n.epsilon, floats(out), out.stride);
   }
 
   cpu::context where_;

@@ -8,8 +8,9 @@ namespace troupe::models {
 
 /// How a CPU backend is set up.
 struct cpu_backend_options {
-  unsigned threads = 1;          ///< The calling thread included.
-  dtype compute = dtype::fp32;   ///< fp32 or bf16: storage of weights and pages; activations are fp32.
+  unsigned threads = 1; ///< The calling thread included.
+  dtype compute =
+      dtype::fp32; ///< fp32 or bf16: storage of weights and pages; activations are fp32.
 };
 
 /// A backend on this host's processor, made of the kernels in models/cpu.

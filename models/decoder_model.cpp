@@ -33,15 +33,17 @@ std::string shape_text(const std::vector<uint64_t>& shape) {
 caf::error check_weight(const decoder_model& model, const required_weight& wanted) {
   const auto* found = model.weights.find(wanted.name);
   if (found == nullptr)
-    return caf::make_error(ec::bad_model, "'" + model.folder + "' lacks the tensor '" + wanted.name + "' of shape "
-                                            + shape_text(wanted.shape));
+    return caf::make_error(ec::bad_model, "'" + model.folder + "' lacks the tensor '" +
+                                              wanted.name + "' of shape " +
+                                              shape_text(wanted.shape));
   auto bad = [&](const std::string& what) {
-    return caf::make_error(ec::bad_model, "'" + found->file->path() + "': tensor '" + wanted.name + "' is "
-                                            + describe(*found) + what);
+    return caf::make_error(ec::bad_model, "'" + found->file->path() + "': tensor '" + wanted.name +
+                                              "' is " + describe(*found) + what);
   };
   if (found->shape != wanted.shape)
     return bad(", but config.json asks for " + shape_text(wanted.shape));
-  if (found->type != tensor_type::f32 && found->type != tensor_type::f16 && found->type != tensor_type::bf16)
+  if (found->type != tensor_type::f32 && found->type != tensor_type::f16 &&
+      found->type != tensor_type::bf16)
     return bad("; weights are read in F32, F16 and BF16 only");
   return {};
 }
@@ -49,10 +51,13 @@ caf::error check_weight(const decoder_model& model, const required_weight& wante
 /// Collects what the layers' matrices are, all in one place.
 class weight_list {
 public:
-  explicit weight_list(const decoder_model& model) : model_(model), transposed_(model.recipe->transposed) {}
+  explicit weight_list(const decoder_model& model)
+      : model_(model), transposed_(model.recipe->transposed) {}
 
   void vector(const std::string& name, uint64_t size) { all_.push_back({name, {size}}); }
-  void table(const std::string& name, uint64_t rows, uint64_t columns) { all_.push_back({name, {rows, columns}}); }
+  void table(const std::string& name, uint64_t rows, uint64_t columns) {
+    all_.push_back({name, {rows, columns}});
+  }
 
   void matrix(std::string_view pattern, uint32_t layer, uint64_t n, uint64_t k, bool bias) {
     const auto name = model_.name(pattern, layer);
@@ -83,7 +88,8 @@ void list_layer(weight_list& list, const decoder_model& model, uint32_t layer) {
   const auto& names = model.recipe->names;
   list.norm(names.attention_norm, layer, c.hidden);
   if (names.qkv.size() == 1) {
-    list.matrix(names.qkv[0], layer, c.q_width() + uint64_t{2} * c.kv_width(), c.hidden, c.qkv_bias);
+    list.matrix(names.qkv[0], layer, c.q_width() + uint64_t{2} * c.kv_width(), c.hidden,
+                c.qkv_bias);
   } else {
     list.matrix(names.qkv[0], layer, c.q_width(), c.hidden, c.qkv_bias);
     list.matrix(names.qkv[1], layer, c.kv_width(), c.hidden, c.qkv_bias);
@@ -148,10 +154,12 @@ std::vector<required_weight> required_weights(const decoder_model& model) {
 caf::expected<decoder_model> read_configuration(const std::string& folder) {
   std::error_code ignored;
   if (!fs::is_directory(folder, ignored))
-    return caf::make_error(ec::bad_model, "'" + folder + "' is not a folder: give the path of a model folder");
+    return caf::make_error(ec::bad_model,
+                           "'" + folder + "' is not a folder: give the path of a model folder");
   const auto path = (fs::path{folder} / "config.json").string();
   if (!fs::exists(path, ignored))
-    return caf::make_error(ec::bad_model, "'" + folder + "' has no config.json: it is no Hugging Face model folder");
+    return caf::make_error(
+        ec::bad_model, "'" + folder + "' has no config.json: it is no Hugging Face model folder");
   auto json = json_file::open(path);
   if (!json)
     return json.error();
@@ -162,7 +170,8 @@ caf::expected<decoder_model> read_configuration(const std::string& folder) {
     return recipe.error();
   model.recipe = *recipe;
   if (json->has("quantization_config"))
-    json->refuse("quantized weights (quantization_config) are not supported: give the folder with the full weights",
+    json->refuse("quantized weights (quantization_config) are not supported: give the folder with "
+                 "the full weights",
                  ec::unsupported_model);
   model.recipe->read(*json, model.config);
   model.config.stored = read_stored_type(*json);

@@ -17,20 +17,21 @@ constexpr size_t logits_rows = 64;
 
 /// A position of the step whose logits or hidden state somebody wants.
 struct wanted_position {
-  uint32_t token = 0; ///< Into the packed tokens that are computed.
-  size_t row = 0;     ///< Of the step.
+  uint32_t token = 0;  ///< Into the packed tokens that are computed.
+  size_t row = 0;      ///< Of the step.
   int32_t target = -1; ///< The prompt token that follows, where its log-probability is wanted.
   bool last = false;   ///< The row's last position: sampling and hidden state.
 };
 
 class decoder_stage final : public stage {
 public:
-  decoder_stage(const decoder_stage_options& options, std::unique_ptr<backend> device, decoder_weights weights,
-                const attention_shape& shape)
-      : model_(options.model), range_(options.range), device_(std::move(device)), weights_(std::move(weights)),
-        shape_(shape), sequences_({options.block_tokens, options.blocks, options.context,
-                                   options.model->config.vocabulary},
-                                  shape.rotary ? &options.model->config.rope : nullptr, options.range.ends) {
+  decoder_stage(const decoder_stage_options& options, std::unique_ptr<backend> device,
+                decoder_weights weights, const attention_shape& shape)
+      : model_(options.model), range_(options.range), device_(std::move(device)),
+        weights_(std::move(weights)), shape_(shape),
+        sequences_({options.block_tokens, options.blocks, options.context,
+                    options.model->config.vocabulary},
+                   shape.rotary ? &options.model->config.rope : nullptr, options.range.ends) {
     warm_up(options.max_step_tokens);
   }
 
@@ -40,10 +41,12 @@ public:
     try {
       auto out = run(s, input);
       if (out && range_.ends)
-        out->result.compute_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+        out->result.compute_ns =
+            static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
       return out;
     } catch (const std::bad_alloc&) {
-      return caf::make_error(ec::out_of_memory, std::string{"the step needs more memory than there is"});
+      return caf::make_error(ec::out_of_memory,
+                             std::string{"the step needs more memory than there is"});
     } catch (const std::exception& x) {
       return caf::make_error(ec::step_fault, std::string{"the step failed: "} + x.what());
     }
@@ -63,7 +66,8 @@ private:
     device_->matrix(scratch::normed, tokens, c.hidden);
     device_->matrix(scratch::qkv, tokens, c.q_width() + size_t{2} * c.kv_width());
     device_->matrix(scratch::attended, tokens, c.q_width());
-    device_->matrix(scratch::mlp_in, tokens, size_t{model_->recipe->gated() ? 2U : 1U} * c.intermediate);
+    device_->matrix(scratch::mlp_in, tokens,
+                    size_t{model_->recipe->gated() ? 2U : 1U} * c.intermediate);
     device_->matrix(scratch::mlp_out, tokens, c.intermediate);
   }
 
@@ -117,11 +121,12 @@ private:
       if (range_.begins) {
         device_->embed(*weights_.embedding, tokens_, weights_.positions.get(), hidden);
       } else {
-        if (input.empty() || input.rows() != static_cast<int64_t>(count) || input.columns() != config().hidden
-            || input.type() != dtype::fp32)
-          return caf::make_error(ec::step_fault, "the stage before sent an activation of " + std::to_string(input.rows())
-                                                   + " x " + std::to_string(input.columns()) + " for "
-                                                   + std::to_string(count) + " tokens");
+        if (input.empty() || input.rows() != static_cast<int64_t>(count) ||
+            input.columns() != config().hidden || input.type() != dtype::fp32)
+          return caf::make_error(ec::step_fault, "the stage before sent an activation of " +
+                                                     std::to_string(input.rows()) + " x " +
+                                                     std::to_string(input.columns()) + " for " +
+                                                     std::to_string(count) + " tokens");
         device_->receive(input, hidden);
       }
       for (uint32_t layer = 0; layer < range_.count(); ++layer)
@@ -170,9 +175,11 @@ private:
       for (uint32_t t = 0; t < row.token_count; ++t, ++token) {
         wanted_position w{.token = token, .row = i};
         const uint32_t next = row.position + t + 1;
-        if (wants.prompt_logprobs && next < sampler.prompt_length() && next < sampler.history().size())
+        if (wants.prompt_logprobs && next < sampler.prompt_length() &&
+            next < sampler.history().size())
           w.target = sampler.history()[next];
-        w.last = t + 1 == row.token_count && (wants.sample || wants.candidates > 0 || wants.hidden_state);
+        w.last = t + 1 == row.token_count &&
+                 (wants.sample || wants.candidates > 0 || wants.hidden_state);
         if (w.target >= 0 || w.last)
           wanted_.push_back(w);
       }
@@ -192,11 +199,14 @@ private:
     }
     collect_wanted(s);
     for (size_t first = 0; first < wanted_.size(); first += logits_rows)
-      answer_some(s, std::span{wanted_}.subspan(first, std::min(logits_rows, wanted_.size() - first)), hidden, result);
+      answer_some(s,
+                  std::span{wanted_}.subspan(first, std::min(logits_rows, wanted_.size() - first)),
+                  hidden, result);
     return result;
   }
 
-  void answer_some(const step& s, std::span<const wanted_position> wanted, tensor_view hidden, step_result& result) {
+  void answer_some(const step& s, std::span<const wanted_position> wanted, tensor_view hidden,
+                   step_result& result) {
     const auto& c = config();
     picked_.clear();
     for (const auto& w : wanted)
@@ -259,7 +269,8 @@ caf::expected<std::unique_ptr<stage>> make_decoder_stage(const decoder_stage_opt
                               .block_tokens = options.block_tokens,
                               .blocks = options.blocks,
                               .scale = 1.0f / std::sqrt(static_cast<float>(c.head_size)),
-                              .rotary_factor = rotary ? static_cast<float>(c.rope.attention_factor) : 1.0f,
+                              .rotary_factor =
+                                  rotary ? static_cast<float>(c.rope.attention_factor) : 1.0f,
                               .rotary = rotary};
   if (auto err = device->make_pages(shape))
     return err;
@@ -267,7 +278,7 @@ caf::expected<std::unique_ptr<stage>> make_decoder_stage(const decoder_stage_opt
   if (!weights)
     return weights.error();
   return std::unique_ptr<stage>{
-    std::make_unique<decoder_stage>(options, std::move(device), std::move(*weights), shape)};
+      std::make_unique<decoder_stage>(options, std::move(device), std::move(*weights), shape)};
 }
 
 } // namespace troupe::models

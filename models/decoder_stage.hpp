@@ -15,7 +15,7 @@ struct decoder_stage_options {
   layer_range range;
   uint32_t block_tokens = default_kv_block_tokens;
   uint32_t blocks = 0;
-  uint32_t context = 0;         ///< The model's own or less.
+  uint32_t context = 0; ///< The model's own or less.
   uint32_t max_step_tokens = 512;
 };
 

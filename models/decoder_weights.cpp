@@ -28,7 +28,8 @@ public:
 
   void expect(uint64_t bytes) { total_ = bytes; }
 
-  std::unique_ptr<linear_weight> linear(std::span<const part> parts, size_t k, bool bias, bool transposed) {
+  std::unique_ptr<linear_weight> linear(std::span<const part> parts, size_t k, bool bias,
+                                        bool transposed) {
     if (error_)
       return nullptr;
     size_t n = 0;
@@ -49,7 +50,8 @@ public:
     return error_ ? nullptr : std::move(*made);
   }
 
-  std::unique_ptr<linear_weight> linear(std::string_view pattern, uint32_t layer, size_t n, size_t k, bool bias) {
+  std::unique_ptr<linear_weight> linear(std::string_view pattern, uint32_t layer, size_t n,
+                                        size_t k, bool bias) {
     const part one[] = {{model_.name(pattern, layer), n}};
     return linear(one, k, bias, model_.recipe->transposed);
   }
@@ -110,8 +112,8 @@ private:
     finish(t, name, 0, t.bytes);
   }
 
-  void pack(linear_weight& weight, const stored_tensor& t, const std::string& name, size_t first, size_t n, size_t k,
-            bool transposed) {
+  void pack(linear_weight& weight, const stored_tensor& t, const std::string& name, size_t first,
+            size_t n, size_t k, bool transposed) {
     if (error_)
       return;
     const auto type = element_of(t.type);
@@ -133,8 +135,9 @@ private:
 
   void finish(const stored_tensor& t, const std::string& name, size_t offset, size_t bytes) {
     if (!error_ && !t.file->intact())
-      error_ = caf::make_error(ec::bad_model, "'" + t.file->path() + "' was truncated while tensor '" + name
-                                                + "' was read: fetch it again");
+      error_ =
+          caf::make_error(ec::bad_model, "'" + t.file->path() + "' was truncated while tensor '" +
+                                             name + "' was read: fetch it again");
     t.file->release(t.offset + offset, bytes);
     done_ += bytes;
     if (progress_)
@@ -155,7 +158,8 @@ decoder_layer load_layer(loader& load, const decoder_model& model, uint32_t laye
   decoder_layer l;
   l.attention_norm = load.norm(names.attention_norm, layer);
   if (names.qkv.size() == 1) {
-    l.qkv = load.linear(names.qkv[0], layer, c.q_width() + size_t{2} * c.kv_width(), c.hidden, c.qkv_bias);
+    l.qkv = load.linear(names.qkv[0], layer, c.q_width() + size_t{2} * c.kv_width(), c.hidden,
+                        c.qkv_bias);
   } else {
     const part parts[] = {{model.name(names.qkv[0], layer), c.q_width()},
                           {model.name(names.qkv[1], layer), c.kv_width()},
@@ -187,8 +191,8 @@ uint64_t bytes_to_read(const decoder_model& model, const layer_range& range) {
   uint64_t sum = 0;
   for (uint32_t i = range.first; i < range.last; ++i) {
     for (auto suffix : {".weight", ".bias"}) {
-      for (auto pattern : {names.attention_norm, names.q_norm, names.k_norm, names.out, names.mlp_norm, names.gate,
-                           names.up, names.down})
+      for (auto pattern : {names.attention_norm, names.q_norm, names.k_norm, names.out,
+                           names.mlp_norm, names.gate, names.up, names.down})
         if (!pattern.empty())
           sum += layer_bytes(pattern, suffix, i);
       for (auto pattern : names.qkv)
@@ -205,8 +209,8 @@ uint64_t bytes_to_read(const decoder_model& model, const layer_range& range) {
 
 } // namespace
 
-caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range, backend& device,
-                                            const load_progress& progress) {
+caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range,
+                                            backend& device, const load_progress& progress) {
   const auto& c = model.config;
   const auto& names = model.recipe->names;
   loader load{model, device, progress};
@@ -216,7 +220,8 @@ caf::expected<decoder_weights> load_weights(const decoder_model& model, const la
     w.layers.push_back(load_layer(load, model, layer));
   if (range.ends) {
     w.final_norm = load.norm(names.final_norm);
-    w.head = load.head(c.tied ? model.name(names.embedding) : std::string{names.head}, c.vocabulary, c.hidden);
+    w.head = load.head(c.tied ? model.name(names.embedding) : std::string{names.head}, c.vocabulary,
+                       c.hidden);
   }
   if (range.begins) {
     if (range.ends && c.tied && !load.error())

@@ -27,7 +27,7 @@ struct decoder_layer {
   std::unique_ptr<norm_weight> k_norm;
   std::unique_ptr<linear_weight> out;
   std::unique_ptr<norm_weight> mlp_norm;
-  std::unique_ptr<linear_weight> up;   ///< Gate and up fused where the MLP is gated.
+  std::unique_ptr<linear_weight> up; ///< Gate and up fused where the MLP is gated.
   std::unique_ptr<linear_weight> down;
 };
 
@@ -42,7 +42,7 @@ struct decoder_weights {
 
 /// Reads and packs the weights of one stage; the mapped pages of each are given back at once.
 /// Errors: ec::bad_model: a file was truncated meanwhile; ec::out_of_memory.
-caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range, backend& device,
-                                            const load_progress& progress);
+caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range,
+                                            backend& device, const load_progress& progress);
 
 } // namespace troupe::models

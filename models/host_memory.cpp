@@ -54,7 +54,9 @@ uint64_t free_in_group() {
 
 } // namespace
 
-uint64_t available_memory() { return std::min(free_in_system(), free_in_group()); }
+uint64_t available_memory() {
+  return std::min(free_in_system(), free_in_group());
+}
 
 unsigned usable_processors() {
   cpu_set_t set;

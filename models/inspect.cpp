@@ -39,19 +39,22 @@ std::string count_text(uint64_t count) {
 }
 
 std::string_view rope_text(rope_kind kind) {
-  static constexpr std::array<std::string_view, 5> names = {"", "linear", "dynamic", "yarn", "llama3"};
+  static constexpr std::array<std::string_view, 5> names = {"", "linear", "dynamic", "yarn",
+                                                            "llama3"};
   return names[static_cast<size_t>(kind)];
 }
 
 std::string summary_of(const decoder_model& model) {
   const auto& c = model.config;
-  auto text = std::to_string(c.layers) + " layers, hidden " + std::to_string(c.hidden) + ", "
-              + std::to_string(c.heads) + " heads (" + std::to_string(c.kv_heads) + " key/value) of "
-              + std::to_string(c.head_size) + ", MLP " + std::to_string(c.intermediate);
+  auto text = std::to_string(c.layers) + " layers, hidden " + std::to_string(c.hidden) + ", " +
+              std::to_string(c.heads) + " heads (" + std::to_string(c.kv_heads) +
+              " key/value) of " + std::to_string(c.head_size) + ", MLP " +
+              std::to_string(c.intermediate);
   if (model.recipe->positions == position_kind::rotary && c.rope.kind != rope_kind::plain)
     text += ", rope scaling " + std::string{rope_text(c.rope.kind)};
   if (!c.windows.empty())
-    text += ", sliding window " + std::to_string(*std::max_element(c.windows.begin(), c.windows.end()));
+    text +=
+        ", sliding window " + std::to_string(*std::max_element(c.windows.begin(), c.windows.end()));
   if (c.tied)
     text += ", tied embeddings";
   return text;
@@ -82,8 +85,9 @@ void describe_weights(folder_report& report, const decoder_model& model) {
   }
   report.tensors = static_cast<uint32_t>(model.weights.tensors().size());
   report.stored_bytes = model.weights.stored_bytes();
-  const auto most = std::max_element(by_type.begin(), by_type.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(by_type.begin(), by_type.end(),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
   if (most != by_type.end())
     report.stored_type = to_string_view(most->first);
 }
@@ -122,8 +126,10 @@ folder_report inspect_folder(const std::string& folder) {
   }
   describe_weights(report, **opened);
   if (!report.has_tokenizer) {
-    refuse(report, caf::make_error(ec::bad_model, "'" + folder + "' has no tokenizer.json: save the tokenizer with "
-                                                    "transformers' save_pretrained (a fast tokenizer)"));
+    refuse(report,
+           caf::make_error(ec::bad_model, "'" + folder +
+                                              "' has no tokenizer.json: save the tokenizer with "
+                                              "transformers' save_pretrained (a fast tokenizer)"));
     return report;
   }
   report.supported = true;
@@ -146,16 +152,18 @@ std::string render(const folder_report& r) {
     line("vocabulary", std::to_string(r.vocabulary) + " tokens");
   }
   if (r.tensors > 0) {
-    auto weights = bytes_text(r.stored_bytes) + " in " + std::to_string(r.tensors) + " tensors, mostly " + r.stored_type;
+    auto weights = bytes_text(r.stored_bytes) + " in " + std::to_string(r.tensors) +
+                   " tensors, mostly " + r.stored_type;
     if (r.unused_tensors > 0)
       weights += " (" + std::to_string(r.unused_tensors) + " of them not used)";
     line("weights", weights);
   }
-  line("tokenizer", std::string{r.has_tokenizer ? "tokenizer.json" : "none"}
-                      + (r.has_chat_template ? ", chat template" : ", no chat template"));
+  line("tokenizer", std::string{r.has_tokenizer ? "tokenizer.json" : "none"} +
+                        (r.has_chat_template ? ", chat template" : ", no chat template"));
   for (const auto& m : r.memory)
-    line("memory " + m.dtype, bytes_text(m.weight_bytes) + " weights, " + bytes_text(m.kv_bytes_per_token)
-                                + " KV per token, " + bytes_text(m.kv_bytes_of_context) + " for a full context");
+    line("memory " + m.dtype, bytes_text(m.weight_bytes) + " weights, " +
+                                  bytes_text(m.kv_bytes_per_token) + " KV per token, " +
+                                  bytes_text(m.kv_bytes_of_context) + " for a full context");
   line("supported", r.supported ? "yes" : "no: " + r.reason);
   return text;
 }

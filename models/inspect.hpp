@@ -10,7 +10,7 @@ namespace troupe::models {
 
 /// What one precision costs.
 struct memory_estimate {
-  std::string dtype;               ///< "fp32" or "bf16", as `load_options::dtype`.
+  std::string dtype; ///< "fp32" or "bf16", as `load_options::dtype`.
   uint64_t weight_bytes = 0;
   uint64_t kv_bytes_per_token = 0;
   uint64_t kv_bytes_of_context = 0; ///< One sequence as long as the context.
@@ -29,7 +29,7 @@ struct folder_report {
   uint32_t vocabulary = 0;
   uint32_t context = 0;
   uint64_t parameters = 0;
-  std::string stored_type;  ///< "bf16"; of the weights on disk, most bytes win.
+  std::string stored_type; ///< "bf16"; of the weights on disk, most bytes win.
   uint64_t stored_bytes = 0;
   uint32_t tensors = 0;
   uint32_t unused_tensors = 0; ///< In the files, but not part of the model.

@@ -16,7 +16,7 @@ double yarn_scale(double factor, double mscale) {
 
 void read_yarn(const json_file& json, rope_spec& rope, uint32_t max_positions) {
   rope.trained_length = static_cast<uint32_t>(
-    json.integer("original_max_position_embeddings", 1, max_length, max_positions));
+      json.integer("original_max_position_embeddings", 1, max_length, max_positions));
   rope.factor = json.number("factor", 1e-3, 1e6, double(max_positions) / rope.trained_length);
   // Zero and null ask for the default, as `or` does in transformers.
   auto or_default = [&](const char* key, double fallback) {
@@ -28,9 +28,9 @@ void read_yarn(const json_file& json, rope_spec& rope, uint32_t max_positions) {
   rope.truncate = json.boolean("truncate", true);
   const double mscale = json.number("mscale", 0, 1e3, 0);
   const double mscale_all = json.number("mscale_all_dim", 0, 1e3, 0);
-  const double inferred = mscale > 0 && mscale_all > 0
-                            ? yarn_scale(rope.factor, mscale) / yarn_scale(rope.factor, mscale_all)
-                            : yarn_scale(rope.factor, 1);
+  const double inferred = mscale > 0 && mscale_all > 0 ? yarn_scale(rope.factor, mscale) /
+                                                             yarn_scale(rope.factor, mscale_all)
+                                                       : yarn_scale(rope.factor, 1);
   rope.attention_factor = json.number("attention_factor", 0, 1e3, inferred);
 }
 
@@ -39,14 +39,15 @@ void read_llama3(const json_file& json, rope_spec& rope, uint32_t max_positions)
   rope.low_freq_factor = json.number("low_freq_factor", 1e-6, 1e6);
   rope.high_freq_factor = json.number("high_freq_factor", 1e-6, 1e6);
   rope.trained_length = static_cast<uint32_t>(
-    json.integer("original_max_position_embeddings", 1, max_length, max_positions));
+      json.integer("original_max_position_embeddings", 1, max_length, max_positions));
   if (rope.high_freq_factor <= rope.low_freq_factor)
     json.refuse("rope scaling 'llama3' needs high_freq_factor above low_freq_factor");
 }
 
 /// Dimension whose wave turns `rotations` times within the trained length.
 double correction_dim(const rope_spec& rope, double base, double rotations) {
-  return rope.dims * std::log(rope.trained_length / (rotations * 2 * std::numbers::pi)) / (2 * std::log(base));
+  return rope.dims * std::log(rope.trained_length / (rotations * 2 * std::numbers::pi)) /
+         (2 * std::log(base));
 }
 
 void apply_yarn(const rope_spec& rope, double base, std::vector<float>& frequencies) {
@@ -62,15 +63,18 @@ void apply_yarn(const rope_spec& rope, double base, std::vector<float>& frequenc
     high += 0.001;
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const float turns = 1.0f / frequencies[i];
-    const float ramp = std::clamp((static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low),
+    const float ramp = std::clamp((static_cast<float>(i) - static_cast<float>(low)) /
+                                      static_cast<float>(high - low),
                                   0.0f, 1.0f);
     const float keep = 1 - ramp;
-    frequencies[i] = 1.0f / (static_cast<float>(rope.factor) * turns) * (1 - keep) + frequencies[i] * keep;
+    frequencies[i] =
+        1.0f / (static_cast<float>(rope.factor) * turns) * (1 - keep) + frequencies[i] * keep;
   }
 }
 
 void apply_llama3(const rope_spec& rope, std::vector<float>& frequencies) {
-  const auto low = static_cast<float>(rope.low_freq_factor), high = static_cast<float>(rope.high_freq_factor);
+  const auto low = static_cast<float>(rope.low_freq_factor),
+             high = static_cast<float>(rope.high_freq_factor);
   const auto factor = static_cast<float>(rope.factor);
   const auto trained = static_cast<float>(rope.trained_length);
   for (auto& f : frequencies) {
@@ -88,7 +92,8 @@ void apply_llama3(const rope_spec& rope, std::vector<float>& frequencies) {
 
 } // namespace
 
-rope_spec read_rope(const json_file& json, uint32_t head_size, uint32_t max_positions, double default_base) {
+rope_spec read_rope(const json_file& json, uint32_t head_size, uint32_t max_positions,
+                    double default_base) {
   rope_spec rope;
   rope.dims = head_size;
   rope.trained_length = max_positions;
@@ -100,7 +105,8 @@ rope_spec read_rope(const json_file& json, uint32_t head_size, uint32_t max_posi
     return rope;
   rope.base = scaling->number("rope_theta", 1.0001, 1e12, rope.base);
   if (scaling->number("partial_rotary_factor", 0, 1, 1) != 1)
-    json.refuse("rotating only a part of each head (partial_rotary_factor) is not supported", ec::unsupported_model);
+    json.refuse("rotating only a part of each head (partial_rotary_factor) is not supported",
+                ec::unsupported_model);
   // "type" is the older spelling.
   const auto kind = scaling->text("rope_type", scaling->text("type", "default"));
   if (kind == "default") {
@@ -118,7 +124,8 @@ rope_spec read_rope(const json_file& json, uint32_t head_size, uint32_t max_posi
     rope.kind = rope_kind::llama3;
     read_llama3(*scaling, rope, max_positions);
   } else {
-    json.refuse("rope scaling '" + kind + "' is not supported; supported are default, linear, dynamic, yarn, llama3",
+    json.refuse("rope scaling '" + kind +
+                    "' is not supported; supported are default, linear, dynamic, yarn, llama3",
                 ec::unsupported_model);
   }
   return rope;

@@ -15,7 +15,7 @@ enum class rope_kind : uint8_t { plain, linear, dynamic, yarn, llama3 };
 struct rope_spec {
   rope_kind kind = rope_kind::plain;
   double base = 10000;
-  uint32_t dims = 0;         ///< Rotated dimensions of a head, even.
+  uint32_t dims = 0; ///< Rotated dimensions of a head, even.
   double factor = 1;
   uint32_t trained_length = 0; ///< max_position_embeddings, or original_max_position_embeddings.
   double low_freq_factor = 1;  ///< llama3
@@ -26,9 +26,10 @@ struct rope_spec {
   double attention_factor = 1; ///< yarn: multiplies cosines and sines.
 };
 
-/// Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before). Problems are
-/// left in `json.error()`: ec::unsupported_model for a kind that we lack.
-rope_spec read_rope(const json_file& json, uint32_t head_size, uint32_t max_positions, double default_base);
+/// Reads `rope_parameters` (transformers 5) or `rope_theta` and `rope_scaling` (before). Problems
+/// are left in `json.error()`: ec::unsupported_model for a kind that we lack.
+rope_spec read_rope(const json_file& json, uint32_t head_size, uint32_t max_positions,
+                    double default_base);
 
 /// Angle per position of each pair of dimensions, [dims / 2]. `base` replaces the spec's own unless
 /// it is 0. Source: transformers 5.17, modeling_rope_utils.py; fp32 where that computes in fp32.

@@ -4,7 +4,8 @@
 
 namespace troupe::models {
 
-sequence_table::sequence_table(limits l, const rope_spec* rope, bool samples) : limits_(l), samples_(samples) {
+sequence_table::sequence_table(limits l, const rope_spec* rope, bool samples)
+    : limits_(l), samples_(samples) {
   if (rope != nullptr) {
     rope_ = *rope;
     own_frequencies_ = std::make_shared<const std::vector<float>>(inverse_frequencies(*rope));
@@ -38,15 +39,17 @@ std::string sequence_table::check(const step& s, const step_row& row, sequence_s
   if (uint64_t{row.first_token} + row.token_count > s.tokens.size())
     return "the row's tokens lie outside of the step";
   if (end > limits_.context)
-    return "position " + std::to_string(end - 1) + " lies beyond the context of " + std::to_string(limits_.context)
-           + " tokens";
+    return "position " + std::to_string(end - 1) + " lies beyond the context of " +
+           std::to_string(limits_.context) + " tokens";
   if (end > uint64_t{state.blocks.size()} * limits_.block_tokens)
     return "position " + std::to_string(end - 1) + " has no KV block";
   for (auto token : std::span{s.tokens}.subspan(row.first_token, row.token_count))
     if (token < 0 || static_cast<uint32_t>(token) >= limits_.vocabulary)
-      return "token " + std::to_string(token) + " is not in the vocabulary of " + std::to_string(limits_.vocabulary);
+      return "token " + std::to_string(token) + " is not in the vocabulary of " +
+             std::to_string(limits_.vocabulary);
   if (state.has_bad_block)
-    return "the sequence was given a KV block beyond the " + std::to_string(limits_.blocks) + " that exist";
+    return "the sequence was given a KV block beyond the " + std::to_string(limits_.blocks) +
+           " that exist";
   return {};
 }
 
@@ -70,7 +73,8 @@ void sequence_table::apply(const step& s) {
       }
     auto fault = check(s, row, state);
     if (fault.empty() && state.sampler)
-      state.sampler->feed(row.position, std::span{s.tokens}.subspan(row.first_token, row.token_count));
+      state.sampler->feed(row.position,
+                          std::span{s.tokens}.subspan(row.first_token, row.token_count));
     rows_.push_back({&state, std::move(fault)});
   }
 }

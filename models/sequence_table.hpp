@@ -16,7 +16,7 @@ namespace troupe::models {
 
 /// What a stage knows of one sequence.
 struct sequence_state {
-  std::vector<uint32_t> blocks;    ///< Position p is in blocks[p / block_tokens].
+  std::vector<uint32_t> blocks; ///< Position p is in blocks[p / block_tokens].
   bool has_bad_block = false;
   std::shared_ptr<const std::vector<float>> frequencies; ///< Null unless rotary.
   std::optional<sequence_sampler> sampler;               ///< On the last stage.
@@ -28,8 +28,8 @@ struct checked_row {
   std::string fault; ///< Not empty: the row is not computed.
 };
 
-/// A stage's memory of the sequences that steps talk about. All stages of a model see the same steps
-/// and come to the same verdict on each row, so they agree on which rows are computed.
+/// A stage's memory of the sequences that steps talk about. All stages of a model see the same
+/// steps and come to the same verdict on each row, so they agree on which rows are computed.
 class sequence_table {
 public:
   struct limits {

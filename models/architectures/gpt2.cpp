@@ -8,7 +8,8 @@ namespace {
 
 decoder_names names() {
   decoder_names n;
-  n.prefixes = {"transformer.", ""}; // openai-community/gpt2 has no prefix, save_pretrained writes one
+  n.prefixes = {"transformer.",
+                ""}; // openai-community/gpt2 has no prefix, save_pretrained writes one
   n.embedding = "wte.weight";
   n.positions = "wpe.weight";
   n.final_norm = "ln_f";
@@ -37,11 +38,13 @@ void read(const json_file& json, decoder_config& config) {
   config.tied = json.boolean("tie_word_embeddings", true);
   config.qkv_bias = config.out_bias = config.mlp_bias = true;
   if (config.hidden % config.heads != 0)
-    json.refuse("n_embd " + std::to_string(config.hidden) + " is not a multiple of n_head "
-                + std::to_string(config.heads));
+    json.refuse("n_embd " + std::to_string(config.hidden) + " is not a multiple of n_head " +
+                std::to_string(config.heads));
   config.head_size = std::max<uint32_t>(1, config.hidden / config.heads);
-  if (!json.boolean("scale_attn_weights", true) || json.boolean("scale_attn_by_inverse_layer_idx", false))
-    json.refuse("attention scaled in another way than by the head's size is not supported", ec::unsupported_model);
+  if (!json.boolean("scale_attn_weights", true) ||
+      json.boolean("scale_attn_by_inverse_layer_idx", false))
+    json.refuse("attention scaled in another way than by the head's size is not supported",
+                ec::unsupported_model);
 }
 
 } // namespace

@@ -32,7 +32,7 @@ struct decoder_config {
   uint32_t context = 0;
   double norm_epsilon = 1e-5;
   activation_function activation = activation_function::silu;
-  bool tied = false;      ///< The logits' weight is the embedding.
+  bool tied = false; ///< The logits' weight is the embedding.
   bool qkv_bias = false;
   bool out_bias = false;
   bool mlp_bias = false;
@@ -52,16 +52,16 @@ struct decoder_names {
   /// Tried in this order before every name; the first one under which the embedding is found.
   std::vector<std::string_view> prefixes;
   std::string_view embedding;
-  std::string_view positions;  ///< Learned positions.
+  std::string_view positions; ///< Learned positions.
   std::string_view final_norm;
-  std::string_view head;       ///< Without prefix.
+  std::string_view head; ///< Without prefix.
   std::string_view attention_norm;
   std::vector<std::string_view> qkv; ///< q, k, v apart, or one fused matrix.
   std::string_view out;
-  std::string_view q_norm;     ///< Norms of each head before the rotation.
+  std::string_view q_norm; ///< Norms of each head before the rotation.
   std::string_view k_norm;
   std::string_view mlp_norm;
-  std::string_view gate;       ///< Empty: the MLP is not gated.
+  std::string_view gate; ///< Empty: the MLP is not gated.
   std::string_view up;
   std::string_view down;
 };
@@ -71,7 +71,7 @@ struct decoder_recipe {
   std::string_view model_type;   ///< Where `architectures` is missing.
   norm_kind norm = norm_kind::rms;
   position_kind positions = position_kind::rotary;
-  bool transposed = false;       ///< Matrices are stored [in, out], as GPT-2's Conv1D.
+  bool transposed = false; ///< Matrices are stored [in, out], as GPT-2's Conv1D.
   decoder_names names;
   /// Fills the configuration from config.json; problems are left in `json.error()`.
   void (*read)(const json_file& json, decoder_config& config) = nullptr;
@@ -94,6 +94,7 @@ void read_llama_fields(const json_file& json, decoder_config& config, uint32_t d
                        double default_rope_base = 10000);
 /// Windows as Qwen has them: `use_sliding_window` with `layer_types` or `max_window_layers`.
 void read_layer_windows(const json_file& json, decoder_config& config);
-activation_function read_activation(const json_file& json, std::string_view key, std::string fallback);
+activation_function read_activation(const json_file& json, std::string_view key,
+                                    std::string fallback);
 
 } // namespace troupe::models

@@ -5,11 +5,13 @@
 namespace troupe::models {
 
 namespace {
-const std::array<const decoder_recipe*, 5> recipes = {&llama_recipe, &mistral_recipe, &qwen2_recipe, &qwen3_recipe,
-                                                      &gpt2_recipe};
+const std::array<const decoder_recipe*, 5> recipes = {&llama_recipe, &mistral_recipe, &qwen2_recipe,
+                                                      &qwen3_recipe, &gpt2_recipe};
 } // namespace
 
-std::span<const decoder_recipe* const> decoder_recipes() { return recipes; }
+std::span<const decoder_recipe* const> decoder_recipes() {
+  return recipes;
+}
 
 std::string supported_architectures() {
   std::string text;
@@ -36,8 +38,8 @@ caf::expected<const decoder_recipe*> find_recipe(const json_file& json) {
     what = "architecture '" + names.front() + "' is not supported";
   else if (!type.empty())
     what = "model type '" + type + "' is not supported";
-  return caf::make_error(ec::unsupported_model,
-                         "'" + json.path() + "': " + what + "; supported are " + supported_architectures());
+  return caf::make_error(ec::unsupported_model, "'" + json.path() + "': " + what +
+                                                    "; supported are " + supported_architectures());
 }
 
 } // namespace troupe::models

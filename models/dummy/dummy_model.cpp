@@ -31,7 +31,9 @@ int32_t token_after(std::span<const int32_t> last, uint32_t position) {
 class host_floats final : public activation::storage {
 public:
   explicit host_floats(std::vector<float> data) : data_(std::move(data)) {}
-  const std::byte* host_bytes() override { return reinterpret_cast<const std::byte*>(data_.data()); }
+  const std::byte* host_bytes() override {
+    return reinterpret_cast<const std::byte*>(data_.data());
+  }
   void* native() override { return nullptr; }
 
 private:
@@ -50,8 +52,8 @@ class dummy_stage final : public stage {
 public:
   dummy_stage(uint32_t index, uint32_t stages, const sequence_table::limits& limits,
               std::shared_ptr<dummy_faults> faults)
-      : index_(static_cast<int32_t>(index)), ends_(index + 1 == stages), limits_(limits), faults_(std::move(faults)),
-        sequences_(limits, nullptr, ends_) {
+      : index_(static_cast<int32_t>(index)), ends_(index + 1 == stages), limits_(limits),
+        faults_(std::move(faults)), sequences_(limits, nullptr, ends_) {
     if (ends_)
       pages_.assign(size_t{limits.blocks} * limits.block_tokens, -1);
   }
@@ -71,7 +73,8 @@ public:
         return out;
       }
       out.result = answer(s, input);
-      out.result.compute_ns = static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
+      out.result.compute_ns =
+          static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
       return out;
     } catch (const std::exception& x) {
       return caf::make_error(ec::step_fault, std::string{"the step failed: "} + x.what());
@@ -144,12 +147,13 @@ private:
     return result;
   }
 
-  void store(const step& s, const activation& input, const step_row& row, const sequence_state& sequence,
-             int32_t faulty, std::string& fault) {
+  void store(const step& s, const activation& input, const step_row& row,
+             const sequence_state& sequence, int32_t faulty, std::string& fault) {
     for (uint32_t t = 0; t < row.token_count; ++t) {
       const auto token = fed(s, input, row.first_token + t);
       const auto position = row.position + t;
-      *slot(sequence.blocks[position / limits_.block_tokens], position % limits_.block_tokens) = token;
+      *slot(sequence.blocks[position / limits_.block_tokens], position % limits_.block_tokens) =
+          token;
       if (faulty >= 0 && token == faulty)
         fault = "the test ordered a fault for token " + std::to_string(token);
     }
@@ -186,7 +190,8 @@ private:
     const auto count = std::min(length, memory_tokens);
     for (uint32_t i = 0; i < count; ++i) {
       const auto position = length - count + i;
-      last[i] = *slot(sequence.blocks[position / limits_.block_tokens], position % limits_.block_tokens);
+      last[i] =
+          *slot(sequence.blocks[position / limits_.block_tokens], position % limits_.block_tokens);
     }
     return token_after(std::span{last.data(), count}, length);
   }
@@ -213,10 +218,11 @@ int32_t dummy_next_token(std::span<const int32_t> history) {
   return token_after(history.last(count), static_cast<uint32_t>(history.size()));
 }
 
-caf::expected<model_plan> plan_dummy(const load_options& options, std::shared_ptr<dummy_faults> faults) {
+caf::expected<model_plan> plan_dummy(const load_options& options,
+                                     std::shared_ptr<dummy_faults> faults) {
   if (options.shards == 0 || options.shards > 64)
-    return caf::make_error(ec::bad_option, "the dummy model runs on 1 to 64 shards, not on "
-                                             + std::to_string(options.shards));
+    return caf::make_error(ec::bad_option, "the dummy model runs on 1 to 64 shards, not on " +
+                                               std::to_string(options.shards));
   if (options.kv_block_tokens == 0)
     return caf::make_error(ec::bad_option, std::string{"a KV block holds at least one token"});
   model_plan plan;
@@ -240,12 +246,13 @@ caf::expected<model_plan> plan_dummy(const load_options& options, std::shared_pt
                                       .context = info.context,
                                       .vocabulary = info.vocabulary};
   for (uint32_t i = 0; i < options.shards; ++i)
-    plan.stages.push_back([i, stages = options.shards, limits, faults](
-                            const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {
-      if (progress)
-        progress(1, 1);
-      return std::unique_ptr<stage>{std::make_unique<dummy_stage>(i, stages, limits, faults)};
-    });
+    plan.stages.push_back(
+        [i, stages = options.shards, limits,
+         faults](const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {
+          if (progress)
+            progress(1, 1);
+          return std::unique_ptr<stage>{std::make_unique<dummy_stage>(i, stages, limits, faults)};
+        });
   return plan;
 }
 

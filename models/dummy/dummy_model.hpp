@@ -12,7 +12,8 @@
 /// is free: the way to measure the runtime alone, and to provoke faults in tests.
 namespace troupe::models {
 
-/// Vocabulary of the byte tokenizer (models/tokenizer/byte_tokenizer.hpp), and its end-of-sequence id.
+/// Vocabulary of the byte tokenizer (models/tokenizer/byte_tokenizer.hpp), and its end-of-sequence
+/// id.
 inline constexpr uint32_t dummy_vocabulary = 259;
 inline constexpr int32_t dummy_eos = 257;
 
@@ -29,18 +30,21 @@ struct dummy_faults {
   std::atomic<int32_t> poison_token{-1};
   /// A row that feeds this token gets a row fault.
   std::atomic<int32_t> faulty_token{-1};
-  /// Ends each sequence with `dummy_eos` when it has this many tokens, the prompt counted in; 0 = never.
+  /// Ends each sequence with `dummy_eos` when it has this many tokens, the prompt counted in; 0 =
+  /// never.
   std::atomic<uint32_t> eos_at_length{0};
   /// Each stage sleeps so long in each step.
   std::atomic<int64_t> step_microseconds{0};
 };
 
 /// The dummy model: printable lower-case words, each token a function of the tokens before it, read
-/// back from the stage's pages by way of the block table; so a block that is lost, shared wrongly or
-/// stale changes the text. 4 layers, context 8192 (or max_model_len). Sampling parameters are ignored.
+/// back from the stage's pages by way of the block table; so a block that is lost, shared wrongly
+/// or stale changes the text. 4 layers, context 8192 (or max_model_len). Sampling parameters are
+/// ignored.
 /// @param faults May be null.
 /// Errors: ec::bad_option.
-caf::expected<model_plan> plan_dummy(const load_options& options, std::shared_ptr<dummy_faults> faults);
+caf::expected<model_plan> plan_dummy(const load_options& options,
+                                     std::shared_ptr<dummy_faults> faults);
 
 /// The token that the dummy model gives after these tokens: what a test expects.
 int32_t dummy_next_token(std::span<const int32_t> history);

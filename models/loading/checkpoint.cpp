@@ -11,15 +11,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-caf::error bad(const std::string& text) { return caf::make_error(ec::bad_model, text); }
+caf::error bad(const std::string& text) {
+  return caf::make_error(ec::bad_model, text);
+}
 
 caf::error no_weights(const std::string& folder) {
-  for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf", "tf_model.h5",
-                            "flax_model.msgpack"}) {
+  for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf",
+                            "tf_model.h5", "flax_model.msgpack"}) {
     std::error_code ignored;
     if (fs::exists(fs::path{folder} / other, ignored))
-      return bad("'" + folder + "' holds its weights as " + other
-                 + ", which is not read: convert them to safetensors (transformers: save_pretrained)");
+      return bad(
+          "'" + folder + "' holds its weights as " + other +
+          ", which is not read: convert them to safetensors (transformers: save_pretrained)");
   }
   return bad("'" + folder + "' has neither model.safetensors nor model.safetensors.index.json");
 }
@@ -29,7 +32,8 @@ caf::error merge(tensor_map& all, tensor_map&& part, const std::string& file) {
   for (auto& [name, tensor] : part) {
     auto [place, fresh] = all.emplace(name, std::move(tensor));
     if (!fresh)
-      return bad("tensor '" + name + "' is in '" + place->second.file->path() + "' and again in '" + file + "'");
+      return bad("tensor '" + name + "' is in '" + place->second.file->path() + "' and again in '" +
+                 file + "'");
   }
   return {};
 }
@@ -59,10 +63,10 @@ caf::expected<checkpoint> checkpoint::open(const std::string& folder) {
   std::set<std::string> files;
   for (const auto& [tensor, file] : *map) {
     // The index comes from outside: it may only name its neighbours.
-    if (file.empty() || file == "." || file == ".." || file.find_first_of("/\\") != std::string::npos
-        || file.find('\0') != std::string::npos)
-      return bad("'" + index_path + "' puts tensor '" + tensor + "' into '" + file
-                 + "', which is no file name in this folder");
+    if (file.empty() || file == "." || file == ".." ||
+        file.find_first_of("/\\") != std::string::npos || file.find('\0') != std::string::npos)
+      return bad("'" + index_path + "' puts tensor '" + tensor + "' into '" + file +
+                 "', which is no file name in this folder");
     files.insert(file);
   }
   for (const auto& file : files) {
@@ -78,7 +82,8 @@ caf::expected<checkpoint> checkpoint::open(const std::string& folder) {
   for (const auto& [tensor, file] : *map) {
     auto found = result.tensors_.find(tensor);
     if (found == result.tensors_.end() || fs::path{found->second.file->path()}.filename() != file)
-      return bad("'" + index_path + "' puts tensor '" + tensor + "' into '" + file + "', which does not hold it");
+      return bad("'" + index_path + "' puts tensor '" + tensor + "' into '" + file +
+                 "', which does not hold it");
   }
   return result;
 }

@@ -55,7 +55,9 @@ bool whole(simdjson::dom::element value, int64_t& out) {
 } // namespace
 
 caf::expected<json_file> json_file::open(const std::string& path) {
-  auto bad = [&](const std::string& what) { return caf::make_error(ec::bad_model, "'" + path + "' " + what); };
+  auto bad = [&](const std::string& what) {
+    return caf::make_error(ec::bad_model, "'" + path + "' " + what);
+  };
   std::error_code failure;
   const auto size = std::filesystem::file_size(path, failure);
   if (failure)
@@ -73,9 +75,13 @@ caf::expected<json_file> json_file::open(const std::string& path) {
   return json_file{std::move(document), std::move(top), ""};
 }
 
-const std::string& json_file::path() const { return document_->path; }
+const std::string& json_file::path() const {
+  return document_->path;
+}
 
-caf::error json_file::error() const { return document_->error; }
+caf::error json_file::error() const {
+  return document_->error;
+}
 
 void json_file::refuse(const std::string& what, ec code) const {
   if (!document_->error)
@@ -86,7 +92,9 @@ void json_file::refuse_field(std::string_view key, const std::string& what) cons
   refuse("field '" + prefix_ + std::string{key} + "' " + what);
 }
 
-bool json_file::has(std::string_view key) const { return node_->find(key).has_value(); }
+bool json_file::has(std::string_view key) const {
+  return node_->find(key).has_value();
+}
 
 std::optional<json_file> json_file::object(std::string_view key) const {
   auto value = node_->find(key);
@@ -100,7 +108,8 @@ std::optional<json_file> json_file::object(std::string_view key) const {
   return json_file{document_, std::move(inner), prefix_ + std::string{key} + "."};
 }
 
-int64_t json_file::integer(std::string_view key, int64_t low, int64_t high, std::optional<int64_t> fallback) const {
+int64_t json_file::integer(std::string_view key, int64_t low, int64_t high,
+                           std::optional<int64_t> fallback) const {
   auto value = node_->find(key);
   if (!value) {
     if (!fallback)
@@ -109,13 +118,15 @@ int64_t json_file::integer(std::string_view key, int64_t low, int64_t high, std:
   }
   int64_t x = 0;
   if (!whole(*value, x) || x < low || x > high) {
-    refuse_field(key, "is not a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+    refuse_field(key, "is not a whole number from " + std::to_string(low) + " to " +
+                          std::to_string(high));
     return low;
   }
   return x;
 }
 
-double json_file::number(std::string_view key, double low, double high, std::optional<double> fallback) const {
+double json_file::number(std::string_view key, double low, double high,
+                         std::optional<double> fallback) const {
   auto value = node_->find(key);
   if (!value) {
     if (!fallback)
@@ -163,8 +174,8 @@ std::vector<int32_t> json_file::integers(std::string_view key, int64_t low, int6
     if (whole(item, x) && x >= low && x <= high)
       result.push_back(static_cast<int32_t>(x));
     else
-      refuse_field(key, "holds something else than whole numbers from " + std::to_string(low) + " to "
-                          + std::to_string(high));
+      refuse_field(key, "holds something else than whole numbers from " + std::to_string(low) +
+                            " to " + std::to_string(high));
   };
   simdjson::dom::array list;
   if (value->get(list)) {
@@ -197,7 +208,8 @@ std::vector<std::string> json_file::texts(std::string_view key) const {
   return result;
 }
 
-caf::expected<std::vector<std::pair<std::string, std::string>>> json_file::string_map(std::string_view key) const {
+caf::expected<std::vector<std::pair<std::string, std::string>>>
+json_file::string_map(std::string_view key) const {
   std::vector<std::pair<std::string, std::string>> result;
   auto inner = object(key);
   if (!inner) {

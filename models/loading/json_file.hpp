@@ -25,10 +25,13 @@ public:
   /// True when the field is there and not null.
   bool has(std::string_view key) const;
 
-  /// A whole number in [low, high]. Without a fallback the field is required; null counts as absent.
-  int64_t integer(std::string_view key, int64_t low, int64_t high, std::optional<int64_t> fallback = {}) const;
+  /// A whole number in [low, high]. Without a fallback the field is required; null counts as
+  /// absent.
+  int64_t integer(std::string_view key, int64_t low, int64_t high,
+                  std::optional<int64_t> fallback = {}) const;
   /// A finite number in [low, high].
-  double number(std::string_view key, double low, double high, std::optional<double> fallback = {}) const;
+  double number(std::string_view key, double low, double high,
+                std::optional<double> fallback = {}) const;
   bool boolean(std::string_view key, bool fallback) const;
   std::string text(std::string_view key, std::optional<std::string> fallback = {}) const;
   /// A whole number or a list of them, each in [low, high]; empty when absent.
@@ -37,7 +40,8 @@ public:
   std::vector<std::string> texts(std::string_view key) const;
 
   /// The object in field `key` as pairs of strings. Errors: ec::bad_model, also when it is absent.
-  caf::expected<std::vector<std::pair<std::string, std::string>>> string_map(std::string_view key) const;
+  caf::expected<std::vector<std::pair<std::string, std::string>>>
+  string_map(std::string_view key) const;
 
   /// Remembers a problem that the reader found itself: `what` follows "'PATH': ".
   void refuse(const std::string& what, ec code = ec::bad_model) const;

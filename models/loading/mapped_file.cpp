@@ -39,7 +39,8 @@ void on_bus_error(int number, siginfo_t* info, void* context) {
       continue;
     const int saved = errno;
     auto* page = reinterpret_cast<void*>(address & ~(page_bytes - 1));
-    void* zeros = ::mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void* zeros =
+        ::mmap(page, page_bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     errno = saved;
     if (zeros == MAP_FAILED)
       break;
@@ -82,8 +83,8 @@ int take_slot(const void* data, size_t size) {
 }
 
 caf::error cannot(const char* what, const std::string& path) {
-  return caf::make_error(ec::bad_model, std::string{"cannot "} + what + " '" + path
-                                          + "': " + std::strerror(errno));
+  return caf::make_error(ec::bad_model, std::string{"cannot "} + what + " '" + path +
+                                            "': " + std::strerror(errno));
 }
 
 } // namespace
@@ -112,11 +113,12 @@ caf::expected<std::shared_ptr<mapped_file>> mapped_file::open(const std::string&
   if (size > 0 && (guard = take_slot(data, size)) < 0) {
     ::munmap(data, size);
     ::close(fd);
-    return caf::make_error(ec::bad_model, "cannot open '" + path + "': " + std::to_string(slots.size())
-                                            + " weight files are open already");
+    return caf::make_error(ec::bad_model, "cannot open '" + path +
+                                              "': " + std::to_string(slots.size()) +
+                                              " weight files are open already");
   }
   return std::shared_ptr<mapped_file>{
-    new mapped_file{path, static_cast<const std::byte*>(data), size, fd, guard}};
+      new mapped_file{path, static_cast<const std::byte*>(data), size, fd, guard}};
 }
 
 mapped_file::~mapped_file() {
@@ -134,13 +136,15 @@ bool mapped_file::intact() const {
   struct stat info {};
   if (::fstat(file_, &info) != 0 || static_cast<uint64_t>(info.st_size) < size_)
     return false;
-  return data_ == nullptr || !slots[static_cast<size_t>(guard_)].lost.load(std::memory_order_relaxed);
+  return data_ == nullptr ||
+         !slots[static_cast<size_t>(guard_)].lost.load(std::memory_order_relaxed);
 }
 
 void mapped_file::prefetch(size_t offset, size_t size) const {
   const auto begin = offset & ~(page_bytes - 1);
   if (data_ != nullptr && begin < size_)
-    ::madvise(const_cast<std::byte*>(data_) + begin, std::min(offset + size, size_) - begin, MADV_WILLNEED);
+    ::madvise(const_cast<std::byte*>(data_) + begin, std::min(offset + size, size_) - begin,
+              MADV_WILLNEED);
 }
 
 void mapped_file::release(size_t offset, size_t size) const {

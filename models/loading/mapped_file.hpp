@@ -11,8 +11,8 @@ namespace troupe::models {
 
 /// A file mapped read-only. Reading past what is left of a file that somebody truncates while it is
 /// mapped raises SIGBUS, which would kill the process: a handler, installed with the first mapping,
-/// puts zeros in place of the lost page and remembers it, so the reader goes on and finds out through
-/// `intact()`. Faults outside of our mappings go to the handler that was there before.
+/// puts zeros in place of the lost page and remembers it, so the reader goes on and finds out
+/// through `intact()`. Faults outside of our mappings go to the handler that was there before.
 /// Threading: reading from any thread; the object itself belongs to one.
 class mapped_file {
 public:

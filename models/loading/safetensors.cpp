@@ -19,10 +19,22 @@ struct type_entry {
 };
 
 // In the order of the enum.
-constexpr std::array<type_entry, 16> types = {{{"BOOL", 1}, {"U8", 1}, {"I8", 1}, {"F8_E5M2", 1},
-                                               {"F8_E4M3", 1}, {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2},
-                                               {"F16", 2}, {"BF16", 2}, {"I32", 4}, {"U32", 4},
-                                               {"F32", 4}, {"F64", 8}, {"I64", 8}, {"U64", 8}}};
+constexpr std::array<type_entry, 16> types = {{{"BOOL", 1},
+                                               {"U8", 1},
+                                               {"I8", 1},
+                                               {"F8_E5M2", 1},
+                                               {"F8_E4M3", 1},
+                                               {"F8_E8M0", 1},
+                                               {"I16", 2},
+                                               {"U16", 2},
+                                               {"F16", 2},
+                                               {"BF16", 2},
+                                               {"I32", 4},
+                                               {"U32", 4},
+                                               {"F32", 4},
+                                               {"F64", 8},
+                                               {"I64", 8},
+                                               {"U64", 8}}};
 static_assert(types.size() == static_cast<size_t>(tensor_type::u64) + 1);
 
 /// Builds the sentences of one file's errors.
@@ -44,8 +56,9 @@ struct extent {
   std::string_view name;
 };
 
-caf::error read_entry(const complaint& complain, std::string_view name, simdjson::dom::element value,
-                      uint64_t data_bytes, stored_tensor& out, extent& where) {
+caf::error read_entry(const complaint& complain, std::string_view name,
+                      simdjson::dom::element value, uint64_t data_bytes, stored_tensor& out,
+                      extent& where) {
   simdjson::dom::object entry;
   if (value.get(entry))
     return complain(name, "is described by something else than a JSON object");
@@ -76,7 +89,8 @@ caf::error read_entry(const complaint& complain, std::string_view name, simdjson
       has_shape = true;
     } else if (key == "data_offsets") {
       simdjson::dom::array pair;
-      if (field.get(pair) || pair.size() != 2 || pair.at(0).get(where.begin) || pair.at(1).get(where.end))
+      if (field.get(pair) || pair.size() != 2 || pair.at(0).get(where.begin) ||
+          pair.at(1).get(where.end))
         return complain(name, "has data_offsets that are no pair of positions");
       has_offsets = true;
     } else {
@@ -88,20 +102,23 @@ caf::error read_entry(const complaint& complain, std::string_view name, simdjson
   if (where.end < where.begin)
     return complain(name, "ends before it begins");
   if (where.end > data_bytes)
-    return complain(name, "ends at byte " + std::to_string(where.end) + " of the data, but the file holds only "
-                            + std::to_string(data_bytes) + ": the file is truncated, fetch it again");
+    return complain(name, "ends at byte " + std::to_string(where.end) +
+                              " of the data, but the file holds only " +
+                              std::to_string(data_bytes) +
+                              ": the file is truncated, fetch it again");
   uint64_t bytes = 0;
-  if (__builtin_mul_overflow(elements, static_cast<uint64_t>(size_of(out.type)), &bytes)
-      || bytes != where.end - where.begin)
-    return complain(name, "takes " + std::to_string(where.end - where.begin) + " bytes, but " + describe(out)
-                            + " needs another number");
+  if (__builtin_mul_overflow(elements, static_cast<uint64_t>(size_of(out.type)), &bytes) ||
+      bytes != where.end - where.begin)
+    return complain(name, "takes " + std::to_string(where.end - where.begin) + " bytes, but " +
+                              describe(out) + " needs another number");
   out.bytes = static_cast<size_t>(bytes);
   where.name = name;
   return {};
 }
 
 /// The format asks that data has neither holes nor overlaps.
-caf::error check_extents(const complaint& complain, std::vector<extent>& extents, uint64_t data_bytes) {
+caf::error check_extents(const complaint& complain, std::vector<extent>& extents,
+                         uint64_t data_bytes) {
   std::sort(extents.begin(), extents.end(), [](const extent& a, const extent& b) {
     return std::pair{a.begin, a.end} < std::pair{b.begin, b.end};
   });
@@ -111,21 +128,27 @@ caf::error check_extents(const complaint& complain, std::vector<extent>& extents
     if (e.begin < next)
       return complain(e.name, "overlaps with tensor '" + std::string{before} + "'");
     if (e.begin > next)
-      return complain(e.name, "begins at byte " + std::to_string(e.begin) + " of the data, after a hole of "
-                                + std::to_string(e.begin - next) + " bytes");
+      return complain(e.name, "begins at byte " + std::to_string(e.begin) +
+                                  " of the data, after a hole of " +
+                                  std::to_string(e.begin - next) + " bytes");
     next = e.end;
     before = e.name;
   }
   if (next != data_bytes)
-    return complain("holds " + std::to_string(data_bytes - next) + " bytes that belong to no tensor");
+    return complain("holds " + std::to_string(data_bytes - next) +
+                    " bytes that belong to no tensor");
   return {};
 }
 
 } // namespace
 
-std::string_view to_string_view(tensor_type t) { return types[static_cast<size_t>(t)].name; }
+std::string_view to_string_view(tensor_type t) {
+  return types[static_cast<size_t>(t)].name;
+}
 
-size_t size_of(tensor_type t) { return types[static_cast<size_t>(t)].bytes; }
+size_t size_of(tensor_type t) {
+  return types[static_cast<size_t>(t)].bytes;
+}
 
 std::string describe(const stored_tensor& t) {
   std::string text = "[";
@@ -145,7 +168,8 @@ caf::expected<tensor_map> read_safetensors(const std::string& path) {
     return complain("is shorter than a safetensors header");
   std::memcpy(&header_bytes, file->data(), sizeof(header_bytes));
   if (header_bytes > max_header_bytes)
-    return complain("claims a header of " + std::to_string(header_bytes) + " bytes: this is no safetensors file");
+    return complain("claims a header of " + std::to_string(header_bytes) +
+                    " bytes: this is no safetensors file");
   if (header_bytes > file->size() - sizeof(header_bytes))
     return complain("ends inside its header: the file is truncated, fetch it again");
   // DOM and not On-Demand: it validates all of the document, also what nobody looks at.

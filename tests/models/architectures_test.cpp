@@ -16,7 +16,8 @@ void check_model(const std::string& name) {
   for (const auto& c : golden.cases) {
     auto request = c.request();
     if (driver.plan().info.rope_base_for)
-      request.rope_base = driver.plan().info.rope_base_for(static_cast<uint32_t>(c.prompt.size() + c.tokens.size()));
+      request.rope_base = driver.plan().info.rope_base_for(
+          static_cast<uint32_t>(c.prompt.size() + c.tokens.size()));
     requests.push_back(request);
   }
   const auto together = driver.run(requests);
@@ -34,32 +35,49 @@ void check_model(const std::string& name) {
 
 } // namespace
 
-TEST_CASE("Llama computes what transformers computes", "[models][architectures]") { check_model("llama"); }
-TEST_CASE("Llama with all its biases, tied and with odd head sizes equals transformers'", "[models][architectures]") {
+TEST_CASE("Llama computes what transformers computes", "[models][architectures]") {
+  check_model("llama");
+}
+TEST_CASE("Llama with all its biases, tied and with odd head sizes equals transformers'",
+          "[models][architectures]") {
   check_model("llama-bias");
 }
-TEST_CASE("llama3 rope scaling equals transformers'", "[models][architectures]") { check_model("llama-llama3"); }
-TEST_CASE("linear rope scaling equals transformers'", "[models][architectures]") { check_model("llama-linear"); }
-TEST_CASE("yarn rope scaling equals transformers'", "[models][architectures]") { check_model("llama-yarn"); }
-TEST_CASE("yarn with mscale and untruncated borders equals transformers'", "[models][architectures]") {
+TEST_CASE("llama3 rope scaling equals transformers'", "[models][architectures]") {
+  check_model("llama-llama3");
+}
+TEST_CASE("linear rope scaling equals transformers'", "[models][architectures]") {
+  check_model("llama-linear");
+}
+TEST_CASE("yarn rope scaling equals transformers'", "[models][architectures]") {
+  check_model("llama-yarn");
+}
+TEST_CASE("yarn with mscale and untruncated borders equals transformers'",
+          "[models][architectures]") {
   check_model("llama-yarn-mscale");
 }
-TEST_CASE("dynamic rope scaling with the base fixed at admission equals transformers'", "[models][architectures]") {
+TEST_CASE("dynamic rope scaling with the base fixed at admission equals transformers'",
+          "[models][architectures]") {
   check_model("llama-dynamic");
 }
-TEST_CASE("Mistral's sliding window equals transformers', from fp16 weights", "[models][architectures]") {
+TEST_CASE("Mistral's sliding window equals transformers', from fp16 weights",
+          "[models][architectures]") {
   check_model("mistral");
 }
-TEST_CASE("Qwen2 computes what transformers computes, from sharded weights", "[models][architectures]") {
+TEST_CASE("Qwen2 computes what transformers computes, from sharded weights",
+          "[models][architectures]") {
   check_model("qwen2");
 }
-TEST_CASE("Qwen2 with a window in its upper layers equals transformers'", "[models][architectures]") {
+TEST_CASE("Qwen2 with a window in its upper layers equals transformers'",
+          "[models][architectures]") {
   check_model("qwen2-window");
 }
-TEST_CASE("Qwen3 computes what transformers computes, from bf16 weights", "[models][architectures]") {
+TEST_CASE("Qwen3 computes what transformers computes, from bf16 weights",
+          "[models][architectures]") {
   check_model("qwen3");
 }
-TEST_CASE("GPT-2 computes what transformers computes", "[models][architectures]") { check_model("gpt2"); }
+TEST_CASE("GPT-2 computes what transformers computes", "[models][architectures]") {
+  check_model("gpt2");
+}
 
 TEST_CASE("GPT-2's weights are found without their prefix, as the original folder has them",
           "[models][architectures]") {

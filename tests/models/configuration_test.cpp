@@ -15,10 +15,13 @@ using namespace troupe::test;
 
 namespace {
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 /// Plans the tiny Llama after one change of its config.json.
-caf::error problem_after(const std::string& from, const std::string& to, const std::string& model = "llama") {
+caf::error problem_after(const std::string& from, const std::string& to,
+                         const std::string& model = "llama") {
   temporary_folder folder;
   folder.copy_from(golden_model(model));
   folder.replace("config.json", from, to);
@@ -38,63 +41,84 @@ void check_problem(const std::string& from, const std::string& to, ec code, cons
 
 } // namespace
 
-TEST_CASE("a value in config.json that makes no sense is refused by its field", "[models][configuration]") {
+TEST_CASE("a value in config.json that makes no sense is refused by its field",
+          "[models][configuration]") {
   const auto bad = ec::bad_model;
-  check_problem("\"hidden_size\": 64", "\"hidden_size\": 0", bad, "'hidden_size' is not a whole number from 1");
+  check_problem("\"hidden_size\": 64", "\"hidden_size\": 0", bad,
+                "'hidden_size' is not a whole number from 1");
   check_problem("\"hidden_size\": 64", "\"hidden_size\": -64", bad, "'hidden_size'");
   check_problem("\"hidden_size\": 64", "\"hidden_size\": \"64\"", bad, "'hidden_size'");
   check_problem("\"hidden_size\": 64", "\"hidden_size\": 64.5", bad, "'hidden_size'");
   check_problem("\"hidden_size\": 64", "\"hidden_size\": 1e300", bad, "'hidden_size'");
-  check_problem("\"hidden_size\": 64", "\"hidden_size\": 18446744073709551615", bad, "'hidden_size'");
+  check_problem("\"hidden_size\": 64", "\"hidden_size\": 18446744073709551615", bad,
+                "'hidden_size'");
   check_problem("\"hidden_size\": 64,", "", bad, "'hidden_size' is missing");
-  check_problem("\"hidden_size\": 64", "\"hidden_size\": 66", bad, "is not a multiple of num_attention_heads");
-  check_problem("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", bad, "num_key_value_heads 3");
-  check_problem("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2000000000", bad, "'num_hidden_layers'");
-  check_problem("\"num_attention_heads\": 4", "\"num_attention_heads\": 0", bad, "'num_attention_heads'");
+  check_problem("\"hidden_size\": 64", "\"hidden_size\": 66", bad,
+                "is not a multiple of num_attention_heads");
+  check_problem("\"num_key_value_heads\": 2", "\"num_key_value_heads\": 3", bad,
+                "num_key_value_heads 3");
+  check_problem("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2000000000", bad,
+                "'num_hidden_layers'");
+  check_problem("\"num_attention_heads\": 4", "\"num_attention_heads\": 0", bad,
+                "'num_attention_heads'");
   check_problem("\"vocab_size\": 259", "\"vocab_size\": []", bad, "'vocab_size'");
   check_problem("\"rms_norm_eps\": 1e-05", "\"rms_norm_eps\": -1", bad, "'rms_norm_eps'");
   check_problem("\"rope_theta\": 10000.0", "\"rope_theta\": 0", bad, "'rope_theta'");
-  check_problem("\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 0", bad, "'max_position_embeddings'");
+  check_problem("\"max_position_embeddings\": 4096", "\"max_position_embeddings\": 0", bad,
+                "'max_position_embeddings'");
   check_problem("\"eos_token_id\": 2", "\"eos_token_id\": [2, -1]", bad, "'eos_token_id'");
-  check_problem("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": 0", bad, "'tie_word_embeddings'");
+  check_problem("\"tie_word_embeddings\": false", "\"tie_word_embeddings\": 0", bad,
+                "'tie_word_embeddings'");
   check_problem("\"factor\": 8.0", "\"factor\": \"x\"", bad, "'rope_scaling.factor'", "llama-yarn");
-  check_problem("\"factor\": 8.0", "\"factor\": 0.5", bad, "'rope_scaling.factor'", "llama-dynamic");
-  check_problem("\"high_freq_factor\": 4.0", "\"high_freq_factor\": 1.0", bad, "high_freq_factor above", "llama-llama3");
-  check_problem("\"sliding_window\": 70", "\"sliding_window\": 0", bad, "'sliding_window'", "mistral");
+  check_problem("\"factor\": 8.0", "\"factor\": 0.5", bad, "'rope_scaling.factor'",
+                "llama-dynamic");
+  check_problem("\"high_freq_factor\": 4.0", "\"high_freq_factor\": 1.0", bad,
+                "high_freq_factor above", "llama-llama3");
+  check_problem("\"sliding_window\": 70", "\"sliding_window\": 0", bad, "'sliding_window'",
+                "mistral");
   check_problem("\"n_head\": 3", "\"n_head\": 5", bad, "is not a multiple of n_head", "gpt2");
 }
 
 TEST_CASE("what we lack is refused with a list of what we have", "[models][configuration]") {
   const auto lacking = ec::unsupported_model;
   check_problem("LlamaForCausalLM", "MambaForCausalLM", lacking,
-                "architecture 'MambaForCausalLM' is not supported; supported are LlamaForCausalLM, MistralForCausalLM");
+                "architecture 'MambaForCausalLM' is not supported; supported are LlamaForCausalLM, "
+                "MistralForCausalLM");
   check_problem("[\n  \"LlamaForCausalLM\"\n ]", "[]", ec::none, "");
-  check_problem("\"silu\"", "\"mish\"", lacking, "activation 'mish' is not supported; supported are silu");
-  check_problem("\"linear\"", "\"longrope\"", lacking, "rope scaling 'longrope' is not supported", "llama-linear");
-  check_problem("\"hidden_act\"", "\"quantization_config\": {\"bits\": 4}, \"hidden_act\"", lacking, "quantized");
+  check_problem("\"silu\"", "\"mish\"", lacking,
+                "activation 'mish' is not supported; supported are silu");
+  check_problem("\"linear\"", "\"longrope\"", lacking, "rope scaling 'longrope' is not supported",
+                "llama-linear");
+  check_problem("\"hidden_act\"", "\"quantization_config\": {\"bits\": 4}, \"hidden_act\"", lacking,
+                "quantized");
 }
 
 TEST_CASE("a model type stands in for a missing architecture", "[models][configuration]") {
   check_problem("\"architectures\": [\n  \"LlamaForCausalLM\"\n ],", "", ec::none, "");
   check_problem("\"architectures\": [\n  \"LlamaForCausalLM\"\n ],\n \"model_type\": \"llama\"",
-                "\"model_type\": \"t5\"", ec::unsupported_model, "model type 't5' is not supported");
+                "\"model_type\": \"t5\"", ec::unsupported_model,
+                "model type 't5' is not supported");
 }
 
 TEST_CASE("weights that do not fit config.json are refused by name", "[models][configuration]") {
   check_problem("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4", ec::bad_model,
                 "lacks the tensor 'model.layers.3.input_layernorm.weight'");
-  check_problem("\"vocab_size\": 259", "\"vocab_size\": 260", ec::bad_model,
-                "tensor 'model.embed_tokens.weight' is [259, 64] F32, but config.json asks for [260, 64]");
-  check_problem("\"hidden_act\"", "\"attention_bias\": true, \"hidden_act\"", ec::bad_model, "q_proj.bias");
+  check_problem(
+      "\"vocab_size\": 259", "\"vocab_size\": 260", ec::bad_model,
+      "tensor 'model.embed_tokens.weight' is [259, 64] F32, but config.json asks for [260, 64]");
+  check_problem("\"hidden_act\"", "\"attention_bias\": true, \"hidden_act\"", ec::bad_model,
+                "q_proj.bias");
 }
 
 TEST_CASE("a weight of a type that is not read is refused by name", "[models][configuration]") {
   temporary_folder folder;
   folder.copy_from(golden_model("llama"));
-  folder.replace("model.safetensors", "\"lm_head.weight\":{\"dtype\":\"F32\"", "\"lm_head.weight\":{\"dtype\":\"I32\"");
+  folder.replace("model.safetensors", "\"lm_head.weight\":{\"dtype\":\"F32\"",
+                 "\"lm_head.weight\":{\"dtype\":\"I32\"");
   auto opened = open_decoder(folder.path());
   REQUIRE(!opened);
-  CHECK(contains(text_of(opened.error()), "tensor 'lm_head.weight' is [259, 64] I32; weights are read in"));
+  CHECK(contains(text_of(opened.error()),
+                 "tensor 'lm_head.weight' is [259, 64] I32; weights are read in"));
 }
 
 TEST_CASE("folders that are no model folders get one clear sentence", "[models][configuration]") {
@@ -116,7 +140,8 @@ TEST_CASE("folders that are no model folders get one clear sentence", "[models][
   CHECK(code_of(plan_model(options).error()) == ec::bad_model);
 }
 
-TEST_CASE("generation_config.json overrides the end tokens of config.json", "[models][configuration]") {
+TEST_CASE("generation_config.json overrides the end tokens of config.json",
+          "[models][configuration]") {
   temporary_folder folder;
   folder.copy_from(golden_model("llama"));
   CHECK(read_configuration(folder.path())->config.eos_tokens == std::vector<int32_t>{2});
@@ -126,7 +151,8 @@ TEST_CASE("generation_config.json overrides the end tokens of config.json", "[mo
   CHECK(model->config.eos_tokens == std::vector<int32_t>{5, 6});
   CHECK(model->config.bos_token == 7);
   folder.write("generation_config.json", "{]");
-  CHECK(contains(text_of(read_configuration(folder.path()).error()), "generation_config.json' is not valid JSON"));
+  CHECK(contains(text_of(read_configuration(folder.path()).error()),
+                 "generation_config.json' is not valid JSON"));
 }
 
 TEST_CASE("options out of range are refused", "[models][configuration]") {
@@ -139,7 +165,8 @@ TEST_CASE("options out of range are refused", "[models][configuration]") {
     return text_of(plan.error());
   };
   CHECK(contains(problem([](auto& o) { o.dtype = "int3"; }), "Invalid data type: int3"));
-  CHECK(contains(problem([](auto& o) { o.shards = 4; }), "3 layers, which cannot be split over 4 shards"));
+  CHECK(contains(problem([](auto& o) { o.shards = 4; }),
+                 "3 layers, which cannot be split over 4 shards"));
   CHECK(contains(problem([](auto& o) { o.shards = 0; }), "0 shards"));
   CHECK(contains(problem([](auto& o) { o.kv_block_tokens = 12; }), "8, 16 and 32 are"));
   CHECK(contains(problem([](auto& o) { o.kv_cache_bytes = 1; }), "does not hold one block"));
@@ -179,7 +206,8 @@ TEST_CASE("a weight file truncated between planning and loading fails the load, 
   CHECK(contains(text_of(stage.error()), "was truncated while tensor '"));
 }
 
-TEST_CASE("random damage to a folder is refused or harmless, never fatal", "[models][configuration]") {
+TEST_CASE("random damage to a folder is refused or harmless, never fatal",
+          "[models][configuration]") {
   temporary_folder folder;
   folder.copy_from(golden_model("qwen3"));
   const auto weights = folder.read("model.safetensors");
@@ -224,7 +252,8 @@ TEST_CASE("loading reports its progress up to the last byte", "[models][configur
   CHECK(last == total);
 }
 
-TEST_CASE("inspect says what a folder is, what it takes, and why it cannot be served", "[models][inspect]") {
+TEST_CASE("inspect says what a folder is, what it takes, and why it cannot be served",
+          "[models][inspect]") {
   auto report = inspect_folder(golden_model("qwen2-window"));
   CHECK(report.architecture == "Qwen2ForCausalLM");
   CHECK(report.parameters == 91488);

@@ -32,13 +32,16 @@ std::vector<int32_t> expected_tokens(const generation& g) {
 
 } // namespace
 
-TEST_CASE("the dummy model writes the text its history asks for, however it is run", "[models][dummy]") {
-  const std::vector<generation> requests = {say("a", 50), say("Hello, how are you?", 40), say(std::string(100, 'x'), 30)};
+TEST_CASE("the dummy model writes the text its history asks for, however it is run",
+          "[models][dummy]") {
+  const std::vector<generation> requests = {say("a", 50), say("Hello, how are you?", 40),
+                                            say(std::string(100, 'x'), 30)};
   for (uint32_t shards : {1U, 2U, 3U, 5U}) {
     stage_driver driver{dummy_options(shards)};
     CHECK(driver.plan().info.vocabulary == 259);
     for (uint32_t chunk : {1U, 7U, 512U}) {
-      const auto got = driver.run(requests, {.chunk = chunk, .shuffle_blocks = true, .preempt_every = 5});
+      const auto got =
+          driver.run(requests, {.chunk = chunk, .shuffle_blocks = true, .preempt_every = 5});
       for (size_t i = 0; i < requests.size(); ++i) {
         CHECK(got[i].tokens == expected_tokens(requests[i]));
         for (auto t : got[i].tokens)
@@ -59,16 +62,22 @@ TEST_CASE("the dummy model notices a block that is not the sequence's own", "[mo
   s.starts.push_back(st);
   s.tokens = {g.prompt.begin() + 18, g.prompt.end()};
   s.blocks = {block_id{3}, block_id{4}};
-  step_row r{.sequence = st.sequence, .position = 18, .token_count = 8, .block_count = 2, .wants = {}};
+  step_row r{
+      .sequence = st.sequence, .position = 18, .token_count = 8, .block_count = 2, .wants = {}};
   r.wants.sample = true;
   s.rows.push_back(r);
-  CHECK(driver.forward(s)->rows[0].token == dummy_next_token(g.prompt)); // the last four were fed just now
+  CHECK(driver.forward(s)->rows[0].token ==
+        dummy_next_token(g.prompt)); // the last four were fed just now
   step more; // the first three of the last four are read from a foreign block
   st.sequence = sequence_id{2};
   more.starts.push_back(st);
   more.tokens = {g.prompt.back()};
   more.blocks = {block_id{9}, block_id{10}};
-  more.rows.push_back({.sequence = st.sequence, .position = 25, .token_count = 1, .block_count = 2, .wants = r.wants});
+  more.rows.push_back({.sequence = st.sequence,
+                       .position = 25,
+                       .token_count = 1,
+                       .block_count = 2,
+                       .wants = r.wants});
   CHECK(driver.forward(more)->rows[0].token != dummy_next_token(g.prompt));
 }
 

@@ -49,7 +49,8 @@ void check_manners(const std::string& model) {
     CHECK(driver.run(requests, {.chunk = chunk}) == expected);
   }
   CHECK(driver.run(requests, {.chunk = 33, .step_tokens = 50, .shuffle_blocks = true}) == expected);
-  CHECK(driver.run(requests, {.chunk = 64, .shuffle_blocks = true, .preempt_every = 3}) == expected);
+  CHECK(driver.run(requests, {.chunk = 64, .shuffle_blocks = true, .preempt_every = 3}) ==
+        expected);
 }
 
 void check_shards(const std::string& model, uint32_t shards, const std::string& type = "") {
@@ -67,16 +68,20 @@ void check_shards(const std::string& model, uint32_t shards, const std::string& 
 
 } // namespace
 
-TEST_CASE("Llama's bits do not depend on chunks, neighbours, block numbers or preemption", "[models][equality]") {
+TEST_CASE("Llama's bits do not depend on chunks, neighbours, block numbers or preemption",
+          "[models][equality]") {
   check_manners("llama");
 }
-TEST_CASE("Mistral's bits do not depend on chunks, neighbours, block numbers or preemption", "[models][equality]") {
+TEST_CASE("Mistral's bits do not depend on chunks, neighbours, block numbers or preemption",
+          "[models][equality]") {
   check_manners("mistral");
 }
-TEST_CASE("Qwen3's bits do not depend on chunks, neighbours, block numbers or preemption", "[models][equality]") {
+TEST_CASE("Qwen3's bits do not depend on chunks, neighbours, block numbers or preemption",
+          "[models][equality]") {
   check_manners("qwen3");
 }
-TEST_CASE("GPT-2's bits do not depend on chunks, neighbours, block numbers or preemption", "[models][equality]") {
+TEST_CASE("GPT-2's bits do not depend on chunks, neighbours, block numbers or preemption",
+          "[models][equality]") {
   check_manners("gpt2");
 }
 
@@ -92,7 +97,8 @@ TEST_CASE("the bits are the same on 1, 2 and 3 shards", "[models][equality]") {
 TEST_CASE("200 mixed prompts give the same bits alone and side by side", "[models][equality]") {
   const auto requests = mixed_prompts(200, 150, 9);
   stage_driver driver{golden_options("llama")};
-  const auto together = driver.run(requests, {.chunk = 33, .step_tokens = 100, .shuffle_blocks = true});
+  const auto together =
+      driver.run(requests, {.chunk = 33, .step_tokens = 100, .shuffle_blocks = true});
   const auto apart = alone(driver, requests);
   for (size_t i = 0; i < requests.size(); ++i) {
     INFO("prompt " << i);
@@ -115,7 +121,8 @@ TEST_CASE("more threads and other block sizes change no bit", "[models][equality
   }
 }
 
-TEST_CASE("blocks shared as a prefix, copied and swapped give the same bits", "[models][equality]") {
+TEST_CASE("blocks shared as a prefix, copied and swapped give the same bits",
+          "[models][equality]") {
   stage_driver driver{golden_options("llama")};
   generation g;
   for (int32_t i = 0; i < 40; ++i)
@@ -130,10 +137,15 @@ TEST_CASE("blocks shared as a prefix, copied and swapped give the same bits", "[
     st.history = g.prompt;
     s.starts.push_back(st);
   };
-  const auto row = [&](step& s, uint64_t id, uint32_t from, uint32_t to, std::vector<uint32_t> blocks) {
-    step_row r{.sequence = sequence_id{id}, .position = from, .first_token = static_cast<uint32_t>(s.tokens.size()),
-               .token_count = to - from, .first_block = static_cast<uint32_t>(s.blocks.size()),
-               .block_count = static_cast<uint32_t>(blocks.size()), .wants = {}};
+  const auto row = [&](step& s, uint64_t id, uint32_t from, uint32_t to,
+                       std::vector<uint32_t> blocks) {
+    step_row r{.sequence = sequence_id{id},
+               .position = from,
+               .first_token = static_cast<uint32_t>(s.tokens.size()),
+               .token_count = to - from,
+               .first_block = static_cast<uint32_t>(s.blocks.size()),
+               .block_count = static_cast<uint32_t>(blocks.size()),
+               .wants = {}};
     r.wants.sample = to == 40;
     for (auto b : blocks)
       s.blocks.push_back(block_id{b});
@@ -206,18 +218,23 @@ TEST_CASE("rows that make no sense are row faults", "[models][faults]") {
     return answer->rows[0].fault == ec::none ? "" : answer->rows[0].fault_text;
   };
   CHECK(fault([](step&, step_row&) {}) == "");
-  CHECK(fault([](step&, step_row& r) { r.sequence = sequence_id{999}; }) == "the sequence was never introduced");
+  CHECK(fault([](step&, step_row& r) { r.sequence = sequence_id{999}; }) ==
+        "the sequence was never introduced");
   CHECK(fault([](step&, step_row& r) { r.token_count = 0; }) == "the row feeds no tokens");
-  CHECK(fault([](step&, step_row& r) { r.first_token = 1; }) == "the row's tokens lie outside of the step");
+  CHECK(fault([](step&, step_row& r) { r.first_token = 1; }) ==
+        "the row's tokens lie outside of the step");
   CHECK(fault([](step&, step_row& r) { r.first_token = UINT32_MAX; }) != "");
-  CHECK(fault([](step&, step_row& r) { r.position = 62; }) == "position 64 lies beyond the context of 64 tokens");
+  CHECK(fault([](step&, step_row& r) { r.position = 62; }) ==
+        "position 64 lies beyond the context of 64 tokens");
   CHECK(fault([](step&, step_row& r) { r.position = UINT32_MAX; }) != "");
   CHECK(fault([](step&, step_row& r) { r.position = 14; }) == "position 16 has no KV block");
   CHECK(fault([](step&, step_row& r) { r.block_count = 2; }) == "position 2 has no KV block");
-  CHECK(fault([](step& s, step_row&) { s.blocks[0] = block_id{1U << 31}; }).find("that exist") != std::string::npos);
+  CHECK(fault([](step& s, step_row&) { s.blocks[0] = block_id{1U << 31}; }).find("that exist") !=
+        std::string::npos);
 }
 
-TEST_CASE("an activation that belongs to another step fails the step, and the stage goes on", "[models][faults]") {
+TEST_CASE("an activation that belongs to another step fails the step, and the stage goes on",
+          "[models][faults]") {
   auto options = golden_options("llama");
   options.shards = 2;
   stage_driver driver{options};
@@ -234,8 +251,9 @@ TEST_CASE("an activation that belongs to another step fails the step, and the st
   s.tokens = g.prompt;
   s.blocks = {block_id{7}};
   s.rows.push_back({.sequence = st.sequence, .token_count = 3, .block_count = 1, .wants = {}});
-  auto wrong = driver.stage(1).forward(s, models::activation::from_bytes(models::dtype::fp32, 2, 64,
-                                                                         std::vector<std::byte>(2 * 64 * 4)));
+  auto wrong = driver.stage(1).forward(
+      s, models::activation::from_bytes(models::dtype::fp32, 2, 64,
+                                        std::vector<std::byte>(2 * 64 * 4)));
   REQUIRE(!wrong);
   CHECK(code_of(wrong.error()) == ec::step_fault);
   CHECK(!driver.stage(1).forward(s, {}));

@@ -36,7 +36,9 @@ golden_file read_golden(const std::string& path) {
   return file;
 }
 
-std::string golden_model(const std::string& name) { return TROUPE_GOLDEN_DIR "/models/" + name; }
+std::string golden_model(const std::string& name) {
+  return TROUPE_GOLDEN_DIR "/models/" + name;
+}
 
 models::load_options golden_options(const std::string& name) {
   models::load_options options;
@@ -47,7 +49,8 @@ models::load_options golden_options(const std::string& name) {
 }
 
 double worst_difference(const golden_case& expected, const generated& got) {
-  if (expected.prompt_logprobs.size() != got.prompt.size() || expected.logprobs.size() != got.logprobs.size())
+  if (expected.prompt_logprobs.size() != got.prompt.size() ||
+      expected.logprobs.size() != got.logprobs.size())
     return std::numeric_limits<double>::infinity();
   double worst = 0;
   for (size_t i = 0; i < got.prompt.size(); ++i)

@@ -5,7 +5,8 @@
 using namespace troupe;
 using namespace troupe::models;
 
-TEST_CASE("layers are split whole, in order, and balanced with the logits' cost", "[models][placement]") {
+TEST_CASE("layers are split whole, in order, and balanced with the logits' cost",
+          "[models][placement]") {
   for (uint32_t layers : {1U, 2U, 3U, 30U, 33U})
     for (uint32_t stages = 1; stages <= layers; ++stages) {
       const auto ranges = split_layers(layers, stages, 10, 35);
@@ -21,7 +22,8 @@ TEST_CASE("layers are split whole, in order, and balanced with the logits' cost"
         worst = std::max<uint64_t>(worst, r.count() * 10 + (r.ends ? 35 : 0));
       }
       CHECK(next == layers);
-      // No split can beat the mean or the last stage with a single layer; one layer more is allowed.
+      // No split can beat the mean or the last stage with a single layer; one layer more is
+      // allowed.
       CHECK(worst <= std::max<uint64_t>((layers * 10 + 35 + stages - 1) / stages + 10, 45));
     }
 }
@@ -38,7 +40,8 @@ TEST_CASE("threads are shared out, one at least for each stage", "[models][place
   CHECK(split_threads(4, 1) == std::vector<unsigned>{4});
 }
 
-TEST_CASE("the KV pool holds what the sequences can use, within a quarter of the free memory", "[models][placement]") {
+TEST_CASE("the KV pool holds what the sequences can use, within a quarter of the free memory",
+          "[models][placement]") {
   load_options options;
   options.max_sequences = 4;
   options.kv_block_tokens = 16;

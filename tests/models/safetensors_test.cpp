@@ -36,23 +36,27 @@ std::string problem(const std::string& bytes) {
   return text;
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
-#define CHECK_PROBLEM(bytes, part)                                                                                    \
-  do {                                                                                                                 \
-    const auto text = problem(bytes);                                                                                  \
-    INFO(text);                                                                                                        \
-    CHECK(contains(text, part));                                                                                       \
+#define CHECK_PROBLEM(bytes, part)                                                                 \
+  do {                                                                                             \
+    const auto text = problem(bytes);                                                              \
+    INFO(text);                                                                                    \
+    CHECK(contains(text, part));                                                                   \
   } while (false)
 
 } // namespace
 
 TEST_CASE("a sound file gives its tensors with type, shape and bytes", "[models][safetensors]") {
   temporary_folder folder;
-  folder.write("x.safetensors", file_of(R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],)"
-                                        R"("data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[],"data_offsets":[24,26]},)"
-                                        R"("empty":{"dtype":"F16","shape":[0,4],"data_offsets":[26,26]}}  )",
-                                        26));
+  folder.write(
+      "x.safetensors",
+      file_of(R"({"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,3],)"
+              R"("data_offsets":[0,24]},"b":{"dtype":"BF16","shape":[],"data_offsets":[24,26]},)"
+              R"("empty":{"dtype":"F16","shape":[0,4],"data_offsets":[26,26]}}  )",
+              26));
   auto tensors = read_safetensors(folder / "x.safetensors");
   REQUIRE(tensors);
   REQUIRE(tensors->size() == 3);
@@ -79,38 +83,58 @@ TEST_CASE("headers that are no headers are refused", "[models][safetensors]") {
 
 TEST_CASE("a tensor with a bad description is refused by name", "[models][safetensors]") {
   CHECK_PROBLEM(file_of(R"({"w.x":3})", 0), "'w.x'");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1]}})", 4), "'w' lacks dtype, shape or data_offsets");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1]}})", 4),
+                "'w' lacks dtype, shape or data_offsets");
   CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","data_offsets":[0,4]}})", 4), "'w' lacks");
   CHECK_PROBLEM(file_of(R"({"w":{"shape":[1],"data_offsets":[0,4]}})", 4), "'w' lacks");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4), "'w' has an unknown dtype");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", 4), "'w' has an unknown dtype");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4), "'w' has a shape");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4), "'w' has a shape");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4), "'w' has a shape");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4), "'w' has data_offsets");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4), "'w' has data_offsets");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", 4), "'w' has data_offsets");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4), "'w' ends before it begins");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", 4), "unknown field 'more'");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4),
+                "'w' has an unknown dtype");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", 4),
+                "'w' has an unknown dtype");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", 4),
+                "'w' has a shape");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4),
+                "'w' has a shape");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4),
+                "'w' has a shape");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", 4),
+                "'w' has data_offsets");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4,8]}})", 4),
+                "'w' has data_offsets");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", 4),
+                "'w' has data_offsets");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 4),
+                "'w' ends before it begins");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"more":1}})", 4),
+                "unknown field 'more'");
 }
 
-TEST_CASE("truncated, oversized, overlapping and duplicate tensors are refused by name", "[models][safetensors]") {
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7), "'w' ends at byte 8");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8), "'w' takes 8 bytes, but [3] F32");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8),
-                "'w' has more elements than 64 bits");
-  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]}})", 0),
-                "'w' takes 0 bytes");
+TEST_CASE("truncated, oversized, overlapping and duplicate tensors are refused by name",
+          "[models][safetensors]") {
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7),
+                "'w' ends at byte 8");
+  CHECK_PROBLEM(file_of(R"({"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8),
+                "'w' takes 8 bytes, but [3] F32");
+  CHECK_PROBLEM(
+      file_of(R"({"w":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,8]}})", 8),
+      "'w' has more elements than 64 bits");
+  CHECK_PROBLEM(
+      file_of(R"({"w":{"dtype":"F64","shape":[2305843009213693952],"data_offsets":[0,0]}})", 0),
+      "'w' takes 0 bytes");
   CHECK_PROBLEM(file_of(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                        R"("b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})", 12),
+                        R"("b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+                        12),
                 "'b' overlaps with tensor 'a'");
   CHECK_PROBLEM(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                        R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})", 12),
+                        R"("b":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
+                        12),
                 "'b' begins at byte 8 of the data, after a hole of 4 bytes");
   CHECK_PROBLEM(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},)"
-                        R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8),
+                        R"("a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+                        8),
                 "'a' is described twice");
-  CHECK_PROBLEM(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9), "holds 5 bytes that belong to no tensor");
+  CHECK_PROBLEM(file_of(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", 9),
+                "holds 5 bytes that belong to no tensor");
 }
 
 TEST_CASE("a missing file, a folder and a pipe are no weight files", "[models][safetensors]") {
@@ -120,9 +144,12 @@ TEST_CASE("a missing file, a folder and a pipe are no weight files", "[models][s
   CHECK(!read_safetensors("/dev/null"));
 }
 
-TEST_CASE("a file truncated while it is mapped leaves zeros and a mark, not a dead process", "[models][safetensors]") {
+TEST_CASE("a file truncated while it is mapped leaves zeros and a mark, not a dead process",
+          "[models][safetensors]") {
   temporary_folder folder;
-  folder.write("x.safetensors", file_of(R"({"w":{"dtype":"U8","shape":[100000],"data_offsets":[0,100000]}})", 100000));
+  folder.write(
+      "x.safetensors",
+      file_of(R"({"w":{"dtype":"U8","shape":[100000],"data_offsets":[0,100000]}})", 100000));
   auto tensors = read_safetensors(folder / "x.safetensors");
   REQUIRE(tensors);
   const auto& w = tensors->at("w");
@@ -137,7 +164,8 @@ TEST_CASE("a file truncated while it is mapped leaves zeros and a mark, not a de
 
 TEST_CASE("a file shortened within its last page is noticed as well", "[models][safetensors]") {
   temporary_folder folder;
-  folder.write("x.safetensors", file_of(R"({"w":{"dtype":"U8","shape":[100],"data_offsets":[0,100]}})", 100));
+  folder.write("x.safetensors",
+               file_of(R"({"w":{"dtype":"U8","shape":[100],"data_offsets":[0,100]}})", 100));
   auto tensors = read_safetensors(folder / "x.safetensors");
   REQUIRE(tensors);
   std::filesystem::resize_file(folder / "x.safetensors", 120);
@@ -163,7 +191,8 @@ TEST_CASE("sharded weights are found through their index", "[models][safetensors
   temporary_folder folder;
   folder.write("1.safetensors", one_tensor("a"));
   folder.write("2.safetensors", one_tensor("b"));
-  folder.write("model.safetensors.index.json", R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
+  folder.write("model.safetensors.index.json",
+               R"({"weight_map":{"a":"1.safetensors","b":"2.safetensors"}})");
   auto opened = checkpoint::open(folder.path());
   REQUIRE(opened);
   CHECK(opened->tensors().size() == 2);
@@ -174,7 +203,9 @@ TEST_CASE("sharded weights are found through their index", "[models][safetensors
 
 TEST_CASE("an index that lies is refused with the tensor's name", "[models][safetensors]") {
   temporary_folder folder;
-  const auto index = [&](const std::string& text) { folder.write("model.safetensors.index.json", text); };
+  const auto index = [&](const std::string& text) {
+    folder.write("model.safetensors.index.json", text);
+  };
   folder.write("1.safetensors", one_tensor("a"));
   folder.write("2.safetensors", one_tensor("a"));
   index(R"({"weight_map":{"a":"3.safetensors"}})");

@@ -30,7 +30,8 @@ models::load_options options_for(const std::string& type) {
 
 } // namespace
 
-TEST_CASE("SmolLM2 in fp32 equals transformers token for token, up to 2000 tokens", "[models][smollm2]") {
+TEST_CASE("SmolLM2 in fp32 equals transformers token for token, up to 2000 tokens",
+          "[models][smollm2]") {
   if (!prepared())
     return;
   const auto golden = read_golden(golden_model("smollm2.json"));
@@ -46,7 +47,8 @@ TEST_CASE("SmolLM2 in fp32 equals transformers token for token, up to 2000 token
   }
 }
 
-TEST_CASE("SmolLM2 in bf16 strays no farther from fp32 than transformers' bf16", "[models][smollm2]") {
+TEST_CASE("SmolLM2 in bf16 strays no farther from fp32 than transformers' bf16",
+          "[models][smollm2]") {
   if (!prepared())
     return;
   const auto golden = read_golden(golden_model("smollm2.json"));

@@ -152,7 +152,8 @@ std::vector<generated> stage_driver::run(const std::vector<generation>& all, con
         r.done = true;
       }
       std::move(row.prompt.begin(), row.prompt.end(), std::back_inserter(r.into->prompt));
-      std::move(row.prompt_top.begin(), row.prompt_top.end(), std::back_inserter(r.into->prompt_top));
+      std::move(row.prompt_top.begin(), row.prompt_top.end(),
+                std::back_inserter(r.into->prompt_top));
       if (!row.hidden.empty())
         r.into->hidden = std::move(row.hidden);
       if (row.token >= 0) {
