@@ -28,7 +28,8 @@ uint64_t free_in_system() {
       return kib << 10;
     file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
   }
-  return static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_AVPHYS_PAGES))) * 4096;
+  return static_cast<uint64_t>(std::max(0L, ::sysconf(_SC_AVPHYS_PAGES))) *
+         static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 /// File pages that the control group counts as used, although it gives them back when asked.

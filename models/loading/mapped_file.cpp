@@ -16,7 +16,7 @@ namespace troupe::models {
 
 namespace {
 
-constexpr uintptr_t page_bytes = 4096;
+const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
 
 /// One mapping as the signal handler sees it. `begin` is written last and cleared first, so that a
 /// handler on another thread never sees a half-written slot.
