@@ -1,6 +1,7 @@
 #include "troupe/actors/scheduler.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 namespace troupe {
@@ -314,6 +315,8 @@ scheduler_load load_of(scheduler_ptr self) {
 } // namespace
 
 scheduler_actor::behavior_type scheduler(scheduler_ptr self, scheduler_options options) {
+  static std::atomic<uint64_t> schedulers{0};
+  options.limits.last_sequence = schedulers.fetch_add(1) << 40;
   self->state.policy.emplace(options.limits);
   self->state.options = std::move(options);
   self->set_down_handler([self](caf::down_msg& down) { take_down(self, down); });

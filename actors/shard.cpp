@@ -107,22 +107,19 @@ bool is_well_formed(const step& s) {
          std::all_of(s.starts.begin(), s.starts.end(), sound);
 }
 
-/// What the stage makes of a step, or what is wrong with what it was given.
+/// What the stage makes of a step, or what is wrong with the step. How many rows of an activation
+/// to expect only the stage knows: it leaves out rows that it refuses.
 caf::expected<models::stage_output> compute(shard_ptr self, const step& s,
                                             const models::activation& input) {
-  auto& state = self->state;
   if (!is_well_formed(s))
     return caf::make_error(ec::step_fault, std::string{"the step contradicts itself"});
-  if (state.options.index > 0 && input.rows() != static_cast<int64_t>(s.tokens.size()))
-    return caf::make_error(ec::step_fault, "an activation of " + std::to_string(input.rows()) +
-                                               " tokens for a step of " +
-                                               std::to_string(s.tokens.size()));
-  return run_guarded([&] { return state.stage->forward(s, input); });
+  return run_guarded([&] { return self->state.stage->forward(s, input); });
 }
 
-/// Ids only grow, so everything up to the last step that left the line is over.
+/// Ids only grow within an epoch, so everything up to the last step that left the line is over. A
+/// new epoch may count anew, because its scheduler may be a new one.
 bool is_over(const shard_state& state, epoch_id epoch, step_id id) {
-  return epoch < state.epoch || (state.ran_any && id <= state.finished);
+  return epoch < state.epoch || (epoch == state.epoch && state.ran_any && id <= state.finished);
 }
 
 void hand_on(shard_ptr self, const step& s, models::stage_output&& output, uint64_t ns) {
@@ -223,6 +220,8 @@ void wire(shard_ptr self, epoch_id epoch, const caf::actor& next, const caf::act
   auto& state = self->state;
   if (state.wired && epoch < state.epoch)
     return;
+  if (epoch != state.epoch)
+    state.ran_any = false;
   state.wired = true;
   state.epoch = epoch;
   state.next = caf::actor_cast<activation_receiver>(next);

@@ -10,7 +10,8 @@
 namespace troupe::scheduling {
 
 batching::batching(const batching_limits& limits)
-    : limits_(limits), ledger_(limits.blocks, limits.block_tokens), share_(limits.prefill) {
+    : limits_(limits), ledger_(limits.blocks, limits.block_tokens), share_(limits.prefill),
+      last_sequence_(limits.last_sequence) {
   limits_.max_step_tokens = std::max(limits_.max_step_tokens, 1u);
   limits_.max_sequences = std::max(limits_.max_sequences, 1u);
   limits_.block_tokens = ledger_.block_tokens();

@@ -33,6 +33,9 @@ struct batching_limits {
   uint32_t blocks = 0;            ///< KV blocks on every stage.
   uint32_t block_tokens = 16;     ///< Positions per KV block.
   bool prefix_cache = true;       ///< Full blocks stay for later sequences with the same beginning.
+  /// Sequence ids follow this one. Ids must not come again while a shard may remember them, so a
+  /// scheduler that takes another's place goes on elsewhere.
+  uint64_t last_sequence = 0;
   prefill_limits prefill;
 };
 

@@ -309,3 +309,21 @@ TEST_CASE_METHOD(loop_fixture, "messages sent are messages handled once all is q
   CHECK(numbers->inter_token_time.count() == 3 * 4);
   CHECK(numbers->step_tokens.sum() == 3 * 9 + 3 * 4);
 }
+
+TEST_CASE_METHOD(loop_fixture, "a scheduler in another's place gives out other ids",
+                 "[actors][scheduler]") {
+  start(1);
+  auto a = submit(words(1, 5), 3);
+  run();
+  caf::anon_send_exit(brain, caf::exit_reason::kill);
+  scheduler_options options;
+  options.limits = limits;
+  options.model = numbers;
+  brain = sys.spawn(scheduler, options);
+  ++epoch;
+  wire(); // the shards live on
+  auto b = submit(words(1, 5), 3);
+  run();
+  CHECK(a != b);
+  expect_complete(b);
+}

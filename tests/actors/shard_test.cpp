@@ -250,7 +250,7 @@ TEST_CASE_METHOD(lone_shard, "whatever a stage throws becomes a fault and the sh
   CHECK(out->results == std::vector{step_id{2}});
 }
 
-TEST_CASE_METHOD(lone_shard, "a step or activation that contradicts itself never reaches the stage",
+TEST_CASE_METHOD(lone_shard, "a step that contradicts itself or its activation fails alone",
                  "[actors][shard]") {
   auto change = GENERATE(range(0, 7));
   start(1, 2);

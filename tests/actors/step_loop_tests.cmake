@@ -3,3 +3,4 @@ troupe_test(scheduler_test
   SOURCES scheduler_test.cpp scheduler_failure_test.cpp
   LINKS troupe_step_loop)
 troupe_test(shard_test SOURCES shard_test.cpp LINKS troupe_step_loop)
+troupe_test(metrics_test SOURCES metrics_test.cpp LINKS troupe_telemetry)
