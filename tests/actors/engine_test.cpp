@@ -7,7 +7,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-bool is(const caf::error& err, ec code) { return err == caf::make_error(code); }
+bool is(const caf::error& err, ec code) {
+  return err == caf::make_error(code);
+}
 
 class engines : public test::life {};
 
@@ -81,7 +83,8 @@ TEST_CASE_METHOD(engines, "an engine without models says so", "[actors][engine]"
   engine = spawn_engine(sys, metrics, settings);
   CHECK(is(generate(request("x", 1))->failure(), ec::model_not_found));
   CHECK(is(ask<tokenize_answer>(engine, tokenize_request{"m", {}}).error(), ec::model_not_found));
-  CHECK(is(ask<model_status>(engine, unload_atom_v, std::string{"m"}).error(), ec::model_not_found));
+  CHECK(
+      is(ask<model_status>(engine, unload_atom_v, std::string{"m"}).error(), ec::model_not_found));
   auto all = ask<std::vector<model_status>>(engine, status_atom_v);
   REQUIRE(all);
   CHECK(all->empty());

@@ -292,19 +292,25 @@ public:
     return true;
   }
 
-  /// Lets messages run until an actor of that name has one waiting, then kills it.
-  bool kill(std::string_view name) {
+  /// Lets messages run until an actor of that name has one waiting. Null if none ever has.
+  caf::strong_actor_ptr find(std::string_view name) {
     auto& jobs = dynamic_cast<caf::scheduler::test_coordinator&>(sys.scheduler()).jobs;
-    caf::scheduled_actor* victim = nullptr;
-    auto found = run_until([&] {
+    caf::scheduled_actor* found = nullptr;
+    run_until([&] {
       for (auto* job : jobs)
         if (auto* actor = dynamic_cast<caf::scheduled_actor*>(job); actor && actor->name() == name)
-          victim = actor;
-      return victim != nullptr;
+          found = actor;
+      return found != nullptr;
     });
-    if (found)
-      caf::anon_send_exit(caf::actor_cast<caf::strong_actor_ptr>(victim), caf::exit_reason::kill);
-    return found;
+    return caf::actor_cast<caf::strong_actor_ptr>(found);
+  }
+
+  /// Finds such an actor and kills it.
+  bool kill(std::string_view name) {
+    auto victim = find(name);
+    if (victim)
+      caf::anon_send_exit(victim, caf::exit_reason::kill);
+    return victim != nullptr;
   }
 
   std::shared_ptr<fake_model> model = std::make_shared<fake_model>();

@@ -7,7 +7,9 @@ using namespace std::chrono_literals;
 
 namespace {
 
-bool is(const caf::error& err, ec code) { return err == caf::make_error(code); }
+bool is(const caf::error& err, ec code) {
+  return err == caf::make_error(code);
+}
 
 class requests : public test::life {
 public:
@@ -257,6 +259,7 @@ TEST_CASE_METHOD(requests, "a reader that grants nothing is parked and later end
     CHECK(!seen->failure());
     CHECK(seen->tokens().size() == told);
     advance(102ms);
+    INFO(seen->terminals() << " " << seen->tokens().size() << " " << has_pending_timeout());
     CHECK(is(seen->failure(), ec::slow_reader));
   }
   SECTION("it goes on as soon as half of the credit is back") {
