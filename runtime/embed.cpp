@@ -15,4 +15,8 @@ caf::actor_system_config& configure(caf::actor_system_config& config) {
   return config;
 }
 
+engine_actor start_engine(caf::actor_system& system, telemetry::metrics_ptr metrics) {
+  return spawn_engine(system, metrics ? std::move(metrics) : std::make_shared<telemetry::metrics>());
+}
+
 } // namespace troupe

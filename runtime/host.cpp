@@ -28,10 +28,10 @@ struct host::configuration : caf::actor_system_config {
 host::host(const config::settings& server)
     : config_(std::make_unique<configuration>(server.integer("actor_threads"))),
       system_(std::make_unique<caf::actor_system>(*config_)),
-      metrics_(std::make_shared<telemetry::metrics>()), engine_(spawn_engine(*system_, metrics_)) {}
+      metrics_(std::make_shared<telemetry::metrics>()), engine_(start_engine(*system_, metrics_)) {}
 
 host::~host() {
-  caf::anon_send_exit(engine_, caf::exit_reason::user_shutdown);
+  stop_engine(engine_);
   engine_ = nullptr;
 }
 

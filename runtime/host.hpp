@@ -21,7 +21,7 @@ public:
 
   caf::actor_system& system() { return *system_; }
   const engine_actor& engine() const { return engine_; }
-  const std::shared_ptr<telemetry::metrics>& metrics() const { return metrics_; }
+  const telemetry::metrics_ptr& metrics() const { return metrics_; }
 
   /// Loads a model, drawing progress on a terminal. SIGINT and SIGTERM end the wait with
   /// ec::cancelled. Errors: as engine_actor's load.
@@ -35,7 +35,7 @@ private:
   struct configuration;
   std::unique_ptr<configuration> config_;
   std::unique_ptr<caf::actor_system> system_;
-  std::shared_ptr<telemetry::metrics> metrics_;
+  telemetry::metrics_ptr metrics_;
   engine_actor engine_;
 };
 

@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include <pthread.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace troupe::runtime {
@@ -35,19 +34,6 @@ int wait_signal(std::chrono::milliseconds timeout) {
   wait.tv_nsec = std::chrono::nanoseconds{timeout - seconds}.count();
   auto caught = sigtimedwait(&set, nullptr, &wait);
   return caught > 0 ? caught : 0;
-}
-
-uint64_t raise_file_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-    return 0;
-  if (limit.rlim_cur < limit.rlim_max) {
-    auto wanted = limit;
-    wanted.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &wanted) == 0)
-      limit = wanted;
-  }
-  return limit.rlim_cur;
 }
 
 bool on_terminal() {

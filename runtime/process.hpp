@@ -1,9 +1,8 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
 
-/// What the program asks of the operating system: signals, limits, the terminal.
+/// What the program asks of the operating system: signals, the terminal.
 namespace troupe::runtime {
 
 /// Blocks SIGINT and SIGTERM in this thread and all that it starts afterwards, so that only
@@ -12,9 +11,6 @@ void take_signals();
 
 /// The next SIGINT or SIGTERM, or 0 when none came in time. @pre take_signals()
 int wait_signal(std::chrono::milliseconds timeout);
-
-/// Raises the soft limit of open files to the hard one; returns what holds now.
-uint64_t raise_file_limit();
 
 /// Whether standard error is a terminal that can redraw a line.
 bool on_terminal();

@@ -34,7 +34,7 @@ int main(int argc, char** argv) {
   configuration config;
   caf::actor_system system{config};
   caf::scoped_actor self{system};
-  auto engine = troupe::spawn_engine(system);
+  auto engine = troupe::start_engine(system);
 
   troupe::model_spec spec;
   spec.name = "chat";
@@ -65,6 +65,6 @@ int main(int argc, char** argv) {
                  });
     self->receive([](const caf::down_msg&) {});
   }
-  caf::anon_send_exit(engine, caf::exit_reason::user_shutdown);
+  troupe::stop_engine(engine);
   return exit_code;
 }

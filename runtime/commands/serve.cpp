@@ -48,6 +48,11 @@ http::server_settings server_settings_of(const config::settings& s, const config
     result.certificate_file = s.text("certificate_file");
     result.private_key_file = s.text("private_key_file");
   }
+  result.unix_path = where.unix_path;
+  if (where.tls) {
+    result.certificate_file = s.text("certificate_file");
+    result.private_key_file = s.text("private_key_file");
+  }
   result.threads = static_cast<uint32_t>(s.integer("number_of_netty_threads"));
   result.max_header_bytes = static_cast<size_t>(s.integer("max_header_size"));
   result.max_request_size = static_cast<uint64_t>(s.integer("max_request_size"));
@@ -75,12 +80,14 @@ http::server_settings server_settings_of(const config::settings& s, const config
   dialect.throttle_status = static_cast<int>(s.integer("throttle_error_http_code"));
   dialect.timeout_status = static_cast<int>(s.integer("timeout_http_code"));
   dialect.server_error_status = static_cast<int>(s.integer("server_error_http_code"));
-  result.log = [](http::log_level level, std::string_view request, std::string_view text) {
-    using to = telemetry::log_level;
-    constexpr to levels[] = {to::debug, to::info, to::warn, to::error};
-    telemetry::log(levels[static_cast<size_t>(level)], request, text);
-  };
   return result;
+}
+
+std::string url_of(const config::endpoint& where, uint16_t port) {
+  if (!where.unix_path.empty())
+    return "unix:" + where.unix_path;
+  auto host = where.host.find(':') == std::string::npos ? where.host : "[" + where.host + "]";
+  return (where.tls ? "https://" : "http://") + host + ":" + std::to_string(port);
 }
 
 /// What to try next, for people; a log line would drown it.
@@ -119,7 +126,7 @@ int serve(const arguments& given, const typed_settings& typed) {
   auto where = config::listen_endpoint(server->values);
   if (!where)
     return fail(where.error());
-  raise_file_limit();
+  http::raise_file_limit();
 
   host running{server->values};
   auto spec = spec_of(model->values, folder->string(), given.dummy);
@@ -131,8 +138,7 @@ int serve(const arguments& given, const typed_settings& typed) {
                                    server_settings_of(model->values, *where, spec.name));
   if (!front)
     return fail(front.error());
-  auto url = "http://" + (where->host.find(':') == std::string::npos ? where->host : "[" + where->host + "]") +
-             ":" + std::to_string((*front)->port());
+  auto url = url_of(*where, (*front)->port());
   print_hints(url, *ready);
 
   while (wait_signal(1h) == 0) {
@@ -141,9 +147,9 @@ int serve(const arguments& given, const typed_settings& typed) {
   telemetry::log(telemetry::log_level::info, {},
                  "stopping: running requests have " + std::to_string(patience.count() / 1000) +
                      " s to finish; a second signal stops at once");
-  (*front)->drain();
+  (*front)->begin_drain();
   bool finished = running.drain(patience);
-  (*front)->stop();
+  (*front)->stop(finished ? 5s : 0s);
   telemetry::log(telemetry::log_level::info, {}, finished ? "stopped" : "stopped before all had finished");
   return 0;
 }
