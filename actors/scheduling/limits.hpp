@@ -19,7 +19,7 @@ struct prefill_limits {
   double burst_share = 0.25;
   /// ...and they are no longer than this on average (tokens). A burst gets the whole budget: held
   /// back, it would keep the batch small for much longer than it stalls it.
-  uint32_t burst_prompt = 256;
+  uint32_t burst_prompt = 512;
   /// With several shards and nothing to decode, prompts are cut so that all shards have work, but
   /// not finer than this.
   uint32_t pipeline_chunk = 64;
