@@ -60,7 +60,9 @@ caf::expected<sources> read_sources(const fs::path& folder) {
 
 } // namespace
 
-void chat_template::handle_deleter::operator()(tt_template* t) const { tt_template_free(t); }
+void chat_template::handle_deleter::operator()(tt_template* t) const {
+  tt_template_free(t);
+}
 
 chat_template::~chat_template() = default;
 
@@ -120,9 +122,9 @@ caf::expected<const chat_template::entry*> chat_template::choose(std::string_vie
   std::string known;
   for (auto& e : entries_)
     known += (known.empty() ? "" : ", ") + e.name;
-  return caf::make_error(ec::invalid_request,
-                         "the model has no chat template `" +
-                             std::string{name.empty() ? "default" : name} + "`, but: " + known);
+  return caf::make_error(ec::invalid_request, "the model has no chat template `" +
+                                                  std::string{name.empty() ? "default" : name} +
+                                                  "`, but: " + known);
 }
 
 caf::expected<std::string> chat_template::render(std::string_view context,
@@ -136,8 +138,8 @@ caf::expected<std::string> chat_template::render_at(int64_t now, std::string_vie
   if (!chosen)
     return chosen.error();
   rust_string text, err;
-  auto code = tt_template_render((*chosen)->handle.get(), slice(context), now, text.out(),
-                                 err.out());
+  auto code =
+      tt_template_render((*chosen)->handle.get(), slice(context), now, text.out(), err.out());
   if (code == TT_BAD_INPUT)
     return caf::make_error(ec::invalid_request, err.str());
   if (code != 0)

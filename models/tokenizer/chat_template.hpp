@@ -21,9 +21,9 @@ using chat_template_ptr = std::shared_ptr<const chat_template>;
 /// The chat templates of a model, compiled: Jinja as transformers sets it up, equal in its output.
 /// Threading: const means safe, shared by all threads; a thread that renders needs 1 MB of stack.
 ///
-/// Templates come from the model folder. Rendering ends by itself (instructions, output and depth of
-/// calls are limited), but a template written by somebody hostile can exhaust memory: compile one
-/// out of a request only if the operator said that requests are trusted.
+/// Templates come from the model folder. Rendering ends by itself (instructions, output and depth
+/// of calls are limited), but a template written by somebody hostile can exhaust memory: compile
+/// one out of a request only if the operator said that requests are trusted.
 class chat_template {
 public:
   /// Compiles what the folder has: chat_template.jinja and additional_chat_templates/*.jinja; else

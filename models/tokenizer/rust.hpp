@@ -9,7 +9,9 @@
 /// Conversions between the shim's strings and ours.
 namespace troupe::tokenizing {
 
-inline tt_slice slice(std::string_view text) { return {text.data(), text.size()}; }
+inline tt_slice slice(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
 /// A string that the shim allocated.
 class rust_string {
@@ -20,7 +22,9 @@ public:
   ~rust_string() { tt_string_free(&raw_); }
 
   tt_string* out() { return &raw_; }
-  std::string str() const { return raw_.size == 0 ? std::string{} : std::string{raw_.data, raw_.size}; }
+  std::string str() const {
+    return raw_.size == 0 ? std::string{} : std::string{raw_.data, raw_.size};
+  }
 
 private:
   tt_string raw_{nullptr, 0};

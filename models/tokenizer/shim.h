@@ -13,15 +13,21 @@
 extern "C" {
 #endif
 
-typedef struct { const char* data; size_t size; } tt_slice; /* borrowed */
-typedef struct { char* data; size_t size; } tt_string;      /* owned: tt_string_free */
+typedef struct {
+  const char* data;
+  size_t size;
+} tt_slice; /* borrowed */
+typedef struct {
+  char* data;
+  size_t size;
+} tt_string; /* owned: tt_string_free */
 typedef struct tt_tokenizer tt_tokenizer;
 typedef struct tt_encoding tt_encoding;
 typedef struct tt_template tt_template;
 
-enum { /* failures */
-  TT_FAILED = -1,   /* tokenizers or the template said no */
-  TT_BAD_INPUT = -2 /* the caller's text or context is not what it has to be */
+enum {                   /* failures */
+       TT_FAILED = -1,   /* tokenizers or the template said no */
+       TT_BAD_INPUT = -2 /* the caller's text or context is not what it has to be */
 };
 
 void tt_string_free(tt_string*);
@@ -36,7 +42,8 @@ void tt_tokenizer_free(tt_tokenizer*);
 enum { TT_HAS_TOKEN = 1, TT_SPECIAL = 2, TT_BYTE_TOKEN = 4 };
 enum { TT_BYTE_LEVEL = 0, TT_BYTE_FALLBACK = 1, TT_GENERAL = 2 };
 
-/* How many tokens a byte of a text accounts for at least, in 1 / TT_WEIGHT_UNIT. All 0: no bound. */
+/* How many tokens a byte of a text accounts for at least, in 1 / TT_WEIGHT_UNIT. All 0: no bound.
+ */
 enum { TT_WEIGHT_UNIT = 1 << 20 };
 typedef struct {
   uint32_t kept[256];
@@ -53,8 +60,8 @@ typedef struct {
   const uint8_t* flags;   /* [limit] TT_HAS_TOKEN | ... */
   uint32_t max_bytes;     /* of the longest token */
   tt_weights weights;
-  uint8_t decoding;       /* TT_BYTE_LEVEL ... */
-  uint8_t strips_first;   /* byte fallback: one leading space is dropped */
+  uint8_t decoding;     /* TT_BYTE_LEVEL ... */
+  uint8_t strips_first; /* byte fallback: one leading space is dropped */
 } tt_tables;
 void tt_tokenizer_tables(const tt_tokenizer*, tt_tables*);
 

@@ -42,10 +42,10 @@ private:
 
   tokenizer_ptr tok_;
   bool skip_special_;
-  bool at_start_ = true;    ///< Nothing was given out: a leading space may have to go.
-  bool run_broken_ = false; ///< The present run of byte tokens is not UTF-8.
-  std::string piece_;       ///< What the last call returned.
-  std::string pending_;     ///< Bytes of an incomplete character.
+  bool at_start_ = true;        ///< Nothing was given out: a leading space may have to go.
+  bool run_broken_ = false;     ///< The present run of byte tokens is not UTF-8.
+  std::string piece_;           ///< What the last call returned.
+  std::string pending_;         ///< Bytes of an incomplete character.
   std::vector<int32_t> window_; ///< general: the last tokens given out, then those held back.
   size_t read_ = 0;             ///< general: how many of window_ are given out.
   std::string shown_;           ///< general: what those first read_ tokens decode to by themselves.

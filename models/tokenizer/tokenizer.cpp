@@ -74,7 +74,9 @@ caf::expected<encoding> encode_all(tt_tokenizer* t, std::string_view text,
 
 } // namespace
 
-void tokenizer::handle_deleter::operator()(tt_tokenizer* t) const { tt_tokenizer_free(t); }
+void tokenizer::handle_deleter::operator()(tt_tokenizer* t) const {
+  tt_tokenizer_free(t);
+}
 
 tokenizer::tokenizer(handle h, tokenizer_settings settings)
     : handle_(std::move(h)), roles_(std::move(settings.roles)),
@@ -98,8 +100,8 @@ tokenizer::tokenizer(handle h, tokenizer_settings settings)
     if (t)
       t.id = token_to_id(t.text);
   };
-  for (auto* t : {&roles_.bos, &roles_.eos, &roles_.unk, &roles_.sep, &roles_.pad, &roles_.cls,
-                  &roles_.mask})
+  for (auto* t :
+       {&roles_.bos, &roles_.eos, &roles_.unk, &roles_.sep, &roles_.pad, &roles_.cls, &roles_.mask})
     find(*t);
   std::for_each(roles_.additional.begin(), roles_.additional.end(), find);
 }
@@ -113,8 +115,10 @@ caf::expected<tokenizer_ptr> tokenizer::assemble(std::string_view json, const st
   auto code = tt_tokenizer_parse(slice(json), slice(settings.added_tokens), &raw, err.out());
   handle h{raw};
   if (code != 0)
-    return caf::make_error(ec::bad_model, name + " is not a tokenizer that Hugging Face's "
-                                                 "tokenizers can load: " + err.str());
+    return caf::make_error(ec::bad_model, name +
+                                              " is not a tokenizer that Hugging Face's "
+                                              "tokenizers can load: " +
+                                              err.str());
   return tokenizer_ptr{new tokenizer(std::move(h), std::move(settings))};
 }
 
@@ -122,10 +126,10 @@ caf::expected<tokenizer_ptr> tokenizer::open(const std::filesystem::path& folder
   auto path = folder / "tokenizer.json";
   std::error_code failed;
   if (!std::filesystem::exists(path, failed))
-    return caf::make_error(
-        ec::bad_model, "the model folder has no tokenizer: " + path.string() +
-                           " is missing; save it with transformers: AutoTokenizer."
-                           "from_pretrained(FOLDER).save_pretrained(FOLDER)");
+    return caf::make_error(ec::bad_model,
+                           "the model folder has no tokenizer: " + path.string() +
+                               " is missing; save it with transformers: AutoTokenizer."
+                               "from_pretrained(FOLDER).save_pretrained(FOLDER)");
   auto json = tokenizing::read_text(path);
   if (!json)
     return json.error();
@@ -212,7 +216,8 @@ size_t tokenizer::min_token_count(std::string_view text) const {
   if (normalizes_) {
     for (size_t i = 0; i < text.size(); ++i) {
       auto c = static_cast<unsigned char>(text[i]);
-      bool kept = i + 1 < text.size() && ((c | static_cast<unsigned char>(text[i + 1])) & 0x80) == 0;
+      bool kept =
+          i + 1 < text.size() && ((c | static_cast<unsigned char>(text[i + 1])) & 0x80) == 0;
       sum += kept ? kept_weight_[c] : changed_weight_[c];
     }
   } else {
@@ -224,7 +229,7 @@ size_t tokenizer::min_token_count(std::string_view text) const {
 
 std::string tokenizer::clean_up(std::string_view text) {
   static constexpr std::pair<std::string_view, std::string_view> changes[] = {
-      {" .", "."},    {" ?", "?"},     {" !", "!"},     {" ,", ","},     {" ' ", "'"},
+      {" .", "."},     {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
       {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
   std::string out{text};
   for (auto& [from, to] : changes) {

@@ -54,10 +54,10 @@ struct encode_options {
 /// asked for.
 struct encoding {
   std::vector<int32_t> ids;
-  std::vector<int32_t> type_ids;    ///< 0 for the first text, 1 for its pair, as the model wants it.
-  std::vector<uint8_t> special;     ///< 1 where the post-processor added the token.
-  std::vector<int32_t> sequences;   ///< 0 or 1: which text; -1: neither.
-  std::vector<int32_t> words;       ///< Index of the word in its text; -1: none.
+  std::vector<int32_t> type_ids;  ///< 0 for the first text, 1 for its pair, as the model wants it.
+  std::vector<uint8_t> special;   ///< 1 where the post-processor added the token.
+  std::vector<int32_t> sequences; ///< 0 or 1: which text; -1: neither.
+  std::vector<int32_t> words;     ///< Index of the word in its text; -1: none.
   std::vector<std::pair<uint32_t, uint32_t>> offsets; ///< [begin, end) in the text it came from.
 };
 
@@ -96,7 +96,8 @@ public:
   /// Text of the whole sequence. Ids without a token (models pad their vocabulary) yield nothing;
   /// incomplete UTF-8 becomes U+FFFD. Never cleans up spaces: see `clean_up`. Errors:
   /// ec::invalid_request for negative ids.
-  caf::expected<std::string> decode(const std::vector<int32_t>& ids, bool skip_special = true) const;
+  caf::expected<std::string> decode(const std::vector<int32_t>& ids,
+                                    bool skip_special = true) const;
 
   /// The token as the vocabulary spells it ("Ġhello"); nothing when the id has no token.
   std::optional<std::string> id_to_token(int32_t id) const;
@@ -113,7 +114,8 @@ public:
   /// `token_bytes` as text, U+FFFD in place of what is not UTF-8.
   std::string token_text(int32_t id) const;
 
-  /// Whether `decode` leaves the token out when it skips special tokens. False for an id without one.
+  /// Whether `decode` leaves the token out when it skips special tokens. False for an id without
+  /// one.
   bool is_special(int32_t id) const { return has_flag(id, 2); }
   bool has_token(int32_t id) const { return has_flag(id, 1); }
 
@@ -166,7 +168,7 @@ private:
   static caf::expected<tokenizer_ptr> assemble(std::string_view json, const std::string& name,
                                                tokenizer_settings settings);
 
-  handle handle_; ///< Owns what the pointers below point at.
+  handle handle_;                    ///< Owns what the pointers below point at.
   const char* bytes_ = nullptr;      ///< All tokens' bytes, end to end.
   const uint32_t* starts_ = nullptr; ///< Into bytes_, [id_limit + 1].
   const uint8_t* flags_ = nullptr;   ///< [id_limit] 1 has a token, 2 is special, 4 is a byte token.

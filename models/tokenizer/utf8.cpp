@@ -48,8 +48,10 @@ first look(std::string_view bytes) {
 
 size_t append_complete(std::string& out, std::string_view bytes) {
   while (!bytes.empty()) {
-    auto ascii = static_cast<size_t>(
-        std::find_if(bytes.begin(), bytes.end(), [](char c) { return static_cast<signed char>(c) < 0; }) - bytes.begin());
+    auto ascii =
+        static_cast<size_t>(std::find_if(bytes.begin(), bytes.end(),
+                                         [](char c) { return static_cast<signed char>(c) < 0; }) -
+                            bytes.begin());
     out.append(bytes.substr(0, ascii));
     bytes.remove_prefix(ascii);
     if (bytes.empty())

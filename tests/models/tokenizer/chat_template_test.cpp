@@ -52,9 +52,11 @@ TEST_CASE("tojson writes what json.dumps writes", "[models][chat_template]") {
         "{\"b\": [1, 2.0, true, null, \"é<\\\"\\n\\u0001\"], \"a\": {}}");
   CHECK(rendered("{{ x|tojson(indent=2) }}", R"("x":{"b":[1],"a":{},"c":[]})") ==
         "{\n  \"b\": [\n    1\n  ],\n  \"a\": {},\n  \"c\": []\n}");
-  CHECK(rendered("{{ x|tojson(sort_keys=true) }}", R"("x":{"b":1,"a":2})") == R"({"a": 2, "b": 1})");
+  CHECK(rendered("{{ x|tojson(sort_keys=true) }}", R"("x":{"b":1,"a":2})") ==
+        R"({"a": 2, "b": 1})");
   CHECK(rendered("{{ x|tojson(ensure_ascii=true) }}", R"("x":"é😀")") == R"("\u00e9\ud83d\ude00")");
-  CHECK(rendered("{{ x|tojson(separators=(',', ':')) }}", R"("x":{"a":[1,2]})") == R"({"a":[1,2]})");
+  CHECK(rendered("{{ x|tojson(separators=(',', ':')) }}", R"("x":{"a":[1,2]})") ==
+        R"({"a":[1,2]})");
   CHECK(rendered("{{ x|tojson }}", R"("x":[1e-7,1e16,123456789.5,1e15,0.0001,-0.0])") ==
         "[1e-07, 1e+16, 123456789.5, 1000000000000000.0, 0.0001, -0.0]");
   CHECK_THAT(rendered("{{ missing|tojson }}"), Catch::Contains("not JSON serializable"));
@@ -63,8 +65,8 @@ TEST_CASE("tojson writes what json.dumps writes", "[models][chat_template]") {
 TEST_CASE("values print as Python prints them", "[models][chat_template]") {
   CHECK(rendered("{{ x }}", R"("x":{"a":[1,2.5,null,true],"b":"it's \"so\"\n"})") ==
         R"({'a': [1, 2.5, None, True], 'b': 'it\'s "so"\n'})");
-  CHECK(rendered("{{ x }}|{{ y }}|{{ z }}|{{ none }}|{{ missing }}", R"("x":1e22,"y":false,"z":3)") ==
-        "1e+22|False|3|None|");
+  CHECK(rendered("{{ x }}|{{ y }}|{{ z }}|{{ none }}|{{ missing }}",
+                 R"("x":1e22,"y":false,"z":3)") == "1e+22|False|3|None|");
   CHECK(rendered("{{ 7 / 2 }} {{ 7 // 2 }} {{ 4 / 2 }}") == "3.5 3 2.0");
 }
 
@@ -95,8 +97,9 @@ TEST_CASE("blocks are trimmed and line ends unified as transformers sets jinja2 
 }
 
 TEST_CASE("generation blocks render their content", "[models][chat_template]") {
-  CHECK(rendered("a{% generation %}b{% endgeneration %}c{%- generation -%} d {%- endgeneration %}") ==
-        "abcd");
+  CHECK(
+      rendered("a{% generation %}b{% endgeneration %}c{%- generation -%} d {%- endgeneration %}") ==
+      "abcd");
   CHECK(rendered("{{ generation }}{{ '{% generation' }}", R"("generation":1)") == "1{% generation");
 }
 
@@ -107,17 +110,19 @@ TEST_CASE("Python's methods are there", "[models][chat_template]") {
                  "{{ 'a'.ljust(3) }}|{{ 'a'.rjust(3) }}|{{ 'abc'.removeprefix('a') }}") ==
         "007|-007|*a**|a  |  a|bc");
   CHECK(rendered("{{ x.get('a') }}{{ x.get('b', 2) }}{% for k, v in x.items() %}{{ k }}{{ v }}"
-                 "{% endfor %}", R"("x":{"a":1})") == "12a1");
+                 "{% endfor %}",
+                 R"("x":{"a":1})") == "12a1");
   CHECK(rendered("{{ 'a\\nb\\n\\nc'|indent(2) }}") == "a\n  b\n\n  c");
-  CHECK(rendered("{{ '12'|int + 1 }}|{{ 'x'|int }}|{{ '2.9'|int }}|{{ 'x'|float }}|{{ 3|string + '!' }}")
-        == "13|0|2|0.0|3!");
+  CHECK(rendered("{{ '12'|int + 1 }}|{{ 'x'|int }}|{{ '2.9'|int }}|{{ 'x'|float }}|{{ 3|string + "
+                 "'!' }}") == "13|0|2|0.0|3!");
 }
 
 TEST_CASE("tests follow Python's types", "[models][chat_template]") {
   CHECK(rendered("{{ none is iterable }}{{ 'a' is iterable }}{{ tools is iterable }}") ==
         "FalseTrueFalse");
-  CHECK(rendered("{{ 'a' is sequence }}{{ {} is sequence }}{{ 1 is sequence }}{{ none is sequence }}")
-        == "TrueTrueFalseFalse");
+  CHECK(rendered(
+            "{{ 'a' is sequence }}{{ {} is sequence }}{{ 1 is sequence }}{{ none is sequence }}") ==
+        "TrueTrueFalseFalse");
   CHECK(rendered("{{ x is mapping }}{{ x is string }}{{ y is defined }}", R"("x":{})") ==
         "TrueFalseFalse");
 }
@@ -154,7 +159,8 @@ TEST_CASE("the final message can be continued", "[models][chat_template]") {
   CHECK(get(tpl->render(context("Sure, "))) ==
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nSure, ");
   CHECK_FALSE(tpl->render(context("Sure", R"(,"add_generation_prompt":true)")));
-  CHECK(rendered("{{ messages[-1].content.strip() }}!", R"("continue_final_message":true)") == "Hi");
+  CHECK(rendered("{{ messages[-1].content.strip() }}!", R"("continue_final_message":true)") ==
+        "Hi");
   CHECK_THAT(rendered("{{ 'content' }}", R"("continue_final_message":true)"),
              Catch::Contains("drops or changes"));
 }
@@ -169,8 +175,9 @@ TEST_CASE("a template that does not compile is refused with its line", "[models]
 }
 
 TEST_CASE("templates that run away come to an end", "[models][chat_template]") {
-  CHECK_THAT(rendered("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
-             Catch::StartsWith("template_failed"));
+  CHECK_THAT(
+      rendered("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"),
+      Catch::StartsWith("template_failed"));
   CHECK_THAT(rendered("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
              Catch::StartsWith("template_failed"));
   CHECK_THAT(rendered("{% for i in range(99999) %}{{ 'x' * 10000 }}{% endfor %}"),

@@ -54,7 +54,9 @@ tokenizer_ptr llama2() {
   return tok;
 }
 
-constexpr int32_t byte(int b) { return b + 2; }
+constexpr int32_t byte(int b) {
+  return b + 2;
+}
 
 } // namespace
 
@@ -82,7 +84,8 @@ TEST_CASE("special tokens and unknown ids give empty pieces", "[models][stream_d
   CHECK(pieces(tok, {0xc3, 256, 0xa9}) == std::vector<std::string>{"", "", "\u00e9", ""});
 }
 
-TEST_CASE("a decoder tells what it holds and starts anew after finish", "[models][stream_decoder]") {
+TEST_CASE("a decoder tells what it holds and starts anew after finish",
+          "[models][stream_decoder]") {
   stream_decoder stream{byte_tokenizer()};
   stream.push(0xe4);
   CHECK(stream.held() == 1);
@@ -96,7 +99,7 @@ TEST_CASE("random bytes stream to what decode says", "[models][stream_decoder]")
   auto tok = byte_tokenizer();
   std::mt19937 random{7};
   // Few values, so that whole, cut and overlong characters all come up.
-  const int32_t values[] = {'a', 0x80, 0x9f, 0xa0, 0xbf, 0xc2, 0xc3, 0xe0, 0xe4, 0xed,
+  const int32_t values[] = {'a',  0x80, 0x9f, 0xa0, 0xbf, 0xc2, 0xc3, 0xe0, 0xe4, 0xed,
                             0xef, 0xf0, 0xf4, 0xf5, 0xff, 0xc0, 256,  0x90, 0x8f, 300};
   for (int round = 0; round < 3000; ++round) {
     std::vector<int32_t> ids(random() % 12);
@@ -106,7 +109,8 @@ TEST_CASE("random bytes stream to what decode says", "[models][stream_decoder]")
   }
 }
 
-TEST_CASE("byte fallback assembles characters and drops the first space", "[models][stream_decoder]") {
+TEST_CASE("byte fallback assembles characters and drops the first space",
+          "[models][stream_decoder]") {
   auto tok = llama2();
   REQUIRE(tok->decodes_by() == tokenizer::decoding::byte_fallback);
   CHECK(pieces(tok, {259, 260, byte(0xc3), byte(0xa9), 259}) ==
@@ -129,9 +133,9 @@ TEST_CASE("a broken run of byte tokens is replaced byte by byte", "[models][stre
 TEST_CASE("runs of byte tokens stream to what decode says", "[models][stream_decoder]") {
   auto tok = llama2();
   std::mt19937 random{11};
-  const int32_t values[] = {259,        260,        258,        1,          261,
-                            byte(0xc3), byte(0xa9), byte('x'),  byte(0xe4), byte(0xbd),
-                            byte(0xa0), 262,        100000,     byte(' ')};
+  const int32_t values[] = {259,        260,        258,       1,          261,
+                            byte(0xc3), byte(0xa9), byte('x'), byte(0xe4), byte(0xbd),
+                            byte(0xa0), 262,        100000,    byte(' ')};
   int compared = 0;
   for (int round = 0; round < 3000; ++round) {
     std::vector<int32_t> ids(random() % 10);

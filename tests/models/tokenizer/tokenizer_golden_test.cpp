@@ -151,8 +151,8 @@ void compare(const tokenizer_ptr& tok, const fs::path& expected_path) {
     CHECK(h.str() == ids_hash);
     CHECK(tok->min_token_count(text) <= count);
     auto full = tok->encode_full(text, {true, offset_unit::characters});
-    auto pair = tok->encode_full(text, all[(i + 7) % all.size()].text,
-                                 {true, offset_unit::characters});
+    auto pair =
+        tok->encode_full(text, all[(i + 7) % all.size()].text, {true, offset_unit::characters});
     REQUIRE(full);
     REQUIRE(pair);
     hasher details;
@@ -212,7 +212,8 @@ TEST_CASE("the default model's tokenizer equals Python's on every hard string",
     REQUIRE(ids);
     for (auto id : *ids) {
       auto bytes = (*tok)->token_bytes(id);
-      auto digits = std::count_if(bytes.begin(), bytes.end(), [](char c) { return c >= '0' && c <= '9'; });
+      auto digits =
+          std::count_if(bytes.begin(), bytes.end(), [](char c) { return c >= '0' && c <= '9'; });
       CHECK((digits == 0 || bytes.size() == 1));
     }
   }
@@ -231,7 +232,8 @@ TEST_CASE("a text too long for a context is known without encoding it",
   CHECK((*tok)->min_token_count(text) <= tokens);
   CHECK((*tok)->min_token_count(text) > tokens / 50);
   // What a normalizer or a neighbouring token may swallow must not count.
-  for (auto unit : {"\u212a", "\u1100\u1161\u11a8", "e\u0301", "<mask>        ", "\u2581\u2581\u2581"}) {
+  for (auto unit :
+       {"\u212a", "\u1100\u1161\u11a8", "e\u0301", "<mask>        ", "\u2581\u2581\u2581"}) {
     std::string repeated;
     for (int i = 0; i < 200; ++i)
       repeated += unit;
@@ -250,16 +252,30 @@ TEST_CASE("tokens that only tokenizer_config.json knows are added as transformer
   auto s = GENERATE(values<sample>({
       {"bert", R"({"eos_token":"<end>"})", "the fox<end>over", {2, 934, 1005, 1200, 1001, 3}},
       {"bert", R"({"sep_token":"the"})", "the fox lathe the", {2, 934, 1005, 958, 934, 934, 3}},
-      {"bert", R"({"added_tokens_decoder":{"5":{"content":"!","special":true,"lstrip":false,
-        "rstrip":true,"single_word":false,"normalized":false}}})", "a ! b", {2, 43, 5, 44, 3}},
-      {"llama2", R"({"bos_token":"<s>","eos_token":"</s>","pad_token":"<pad>",
-        "additional_special_tokens":["<x>","<y>"]})", "<x>a<pad>b</s>", {1, 1457, 561, 1456, 596, 2}},
-      {"llama2", R"({"bos_token":"<s>","eos_token":"</s>","add_bos_token":false,
-        "add_eos_token":true})", "hello", {1, 815}},
-      {"qwen2", R"({"eos_token":"<|im_end|>","add_bos_token":true,"bos_token":"<|endoftext|>"})",
-       "hello<|im_end|> x", {516, 1202, 375}},
-      {"bert", R"({"mask_token":{"__type":"AddedToken","content":"[M]","lstrip":true,"rstrip":false,
-        "single_word":false,"normalized":false,"special":true}})", "a [M] b", {2, 43, 1200, 44, 3}},
+      {"bert",
+       R"({"added_tokens_decoder":{"5":{"content":"!","special":true,"lstrip":false,
+        "rstrip":true,"single_word":false,"normalized":false}}})",
+       "a ! b",
+       {2, 43, 5, 44, 3}},
+      {"llama2",
+       R"({"bos_token":"<s>","eos_token":"</s>","pad_token":"<pad>",
+        "additional_special_tokens":["<x>","<y>"]})",
+       "<x>a<pad>b</s>",
+       {1, 1457, 561, 1456, 596, 2}},
+      {"llama2",
+       R"({"bos_token":"<s>","eos_token":"</s>","add_bos_token":false,
+        "add_eos_token":true})",
+       "hello",
+       {1, 815}},
+      {"qwen2",
+       R"({"eos_token":"<|im_end|>","add_bos_token":true,"bos_token":"<|endoftext|>"})",
+       "hello<|im_end|> x",
+       {516, 1202, 375}},
+      {"bert",
+       R"({"mask_token":{"__type":"AddedToken","content":"[M]","lstrip":true,"rstrip":false,
+        "single_word":false,"normalized":false,"special":true}})",
+       "a [M] b",
+       {2, 43, 1200, 44, 3}},
   }));
   INFO(s.name << " " << s.config);
   auto tok = tokenizer::parse(read(goldens / s.name / "tokenizer.json"), s.config);

@@ -73,13 +73,16 @@ TEST_CASE("a pair is joined as the post-processor says", "[models][tokenizer]") 
 TEST_CASE("offsets count bytes or characters", "[models][tokenizer]") {
   auto tok = words();
   using span = std::pair<uint32_t, uint32_t>;
-  auto in = [&](offset_unit unit) { return tok->encode_full("\u00e9\u00e9 hello", {false, unit})->offsets; };
+  auto in = [&](offset_unit unit) {
+    return tok->encode_full("\u00e9\u00e9 hello", {false, unit})->offsets;
+  };
   CHECK(in(offset_unit::bytes) == std::vector<span>{{0, 4}, {5, 10}});
   CHECK(in(offset_unit::characters) == std::vector<span>{{0, 2}, {3, 8}});
   CHECK(in(offset_unit::none).empty());
 }
 
-TEST_CASE("truncation and padding of tokenizer.json are left to the caller", "[models][tokenizer]") {
+TEST_CASE("truncation and padding of tokenizer.json are left to the caller",
+          "[models][tokenizer]") {
   CHECK(words()->encode("hello hello hello hello hello")->size() == 7);
   CHECK(words()->encode("hello")->size() == 3);
 }
@@ -118,7 +121,8 @@ TEST_CASE("added_tokens_decoder overrides the flags of a token", "[models][token
   CHECK(get(tok->decode({4, 5}, true)) == "world");
 }
 
-TEST_CASE("special_tokens_map.json fills roles that the config leaves open", "[models][tokenizer]") {
+TEST_CASE("special_tokens_map.json fills roles that the config leaves open",
+          "[models][tokenizer]") {
   folder f;
   f.write("tokenizer.json", word_piece);
   f.write("tokenizer_config.json", R"({"pad_token":"[PAD]"})");
@@ -211,7 +215,8 @@ TEST_CASE("NULs and empty texts are text", "[models][tokenizer]") {
   CHECK(tok->encode_full("", {})->ids.empty());
 }
 
-TEST_CASE("ids without a token decode to nothing, negative ones are refused", "[models][tokenizer]") {
+TEST_CASE("ids without a token decode to nothing, negative ones are refused",
+          "[models][tokenizer]") {
   auto tok = byte_tokenizer();
   CHECK(*tok->decode({'a', 100000, 'b', 2147483647}) == "ab");
   CHECK_FALSE(tok->decode({'a', -1}));
@@ -236,8 +241,9 @@ TEST_CASE("a token's bytes need not be UTF-8, its text is", "[models][tokenizer]
 TEST_CASE("the least number of tokens never exceeds the true one", "[models][tokenizer]") {
   auto tok = byte_tokenizer();
   CHECK(tok->max_token_bytes() == 13);
-  for (auto text : {std::string{}, std::string(1000, 'x'), std::string{"<|endoftext|>"},
-                    std::string{"\u4f60\u597d"}, std::string{"<|im_start|>"}, std::string(1, 'x')}) {
+  for (auto text :
+       {std::string{}, std::string(1000, 'x'), std::string{"<|endoftext|>"},
+        std::string{"\u4f60\u597d"}, std::string{"<|im_start|>"}, std::string(1, 'x')}) {
     CHECK(tok->min_token_count(text) <= tok->encode(text)->size());
   }
   // The longest token with an x in it has 13 bytes; none has a space but the space's own.
