@@ -51,15 +51,16 @@ uint32_t prefill_share::tokens(const demand& d) const {
   if (d.depth > 1 && d.streams == 0)
     most = std::max<double>(limits_.pipeline_chunk,
                             static_cast<double>(d.prompt_tokens) / (2.0 * d.depth) + 1);
-  if (d.decode_rows == 0 || d.prompts == 0)
+  if (d.streams == 0 || d.prompts == 0)
     return static_cast<uint32_t>(most);
 
-  const auto per_stream = static_cast<double>(d.prompts) / std::max(d.streams, 1u);
+  const auto per_stream = static_cast<double>(d.prompts) / d.streams;
   const auto average = static_cast<double>(d.prompt_tokens) / d.prompts;
   if (per_stream >= limits_.burst_share && average <= limits_.burst_prompt)
     return static_cast<uint32_t>(most);
 
-  const auto alone = decode_time(d.decode_rows);
+  // A step without decode rows still stands in the way of those in the other steps.
+  const auto alone = decode_time(std::max({d.decode_rows, d.streams / std::max(d.depth, 1u), 1u}));
   if (alone == 0 || token_ns_ == 0)
     return std::max(limits_.first_chunk, limits_.min_chunk);
   auto extra = (limits_.stretch - 1) * alone * std::max(1.0, per_stream);

@@ -62,6 +62,7 @@ TEST_CASE("a burst of short prompts takes the whole budget", "[actors][prefill_s
   auto share = experienced();
   CHECK(share.tokens({4, 4, 12, 12 * 128, 1}) > 100'000);
   CHECK(share.tokens({12, 12, 4, 4 * 128, 1}) > 100'000);
+  CHECK(share.tokens({4, 4, 12, 12 * 600, 1}) < 100);
   CHECK(share.tokens({16, 16, 1, 128, 1}) < 100);
 }
 
@@ -88,6 +89,13 @@ TEST_CASE("a step size never seen is taken for the next smaller one", "[actors][
   CHECK(share.decode_time(16) == Approx(30.0 * ms));
   CHECK(share.decode_time(1) == Approx(30.0 * ms));
   CHECK(share.decode_time(100) == Approx(90.0 * ms));
+}
+
+TEST_CASE("streams in other steps are protected too", "[actors][prefill_share]") {
+  auto share = experienced();
+  auto beside = share.tokens({16, 32, 1, 2000, 2});
+  CHECK(share.tokens({0, 32, 1, 2000, 2}) == beside);
+  CHECK(beside < 100);
 }
 
 TEST_CASE("with several shards a lone prompt is cut so that all have work",
