@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "troupe/models/cpu/convert.hpp"
 #include "troupe/models/cpu/kernels/table.hpp"
 
 namespace troupe::models::cpu {
@@ -12,32 +11,44 @@ namespace {
 /// Query rows of one unit: enough to reuse a tile of keys and values, few enough for many units.
 constexpr uint32_t unit_rows = 36;
 
-void put(float* to, float x) {
-  *to = x;
-}
-
-void put(uint16_t* to, float x) {
-  *to = fp32_to_bf16(x);
-}
-
-/// One head of one token.
+/// Where one head of one token goes: `keys` with `block_tokens` elements from one to the next.
 template <class Element>
-void write_head(const kv_layout& layout, std::byte* block, uint32_t head, uint32_t slot, const float* k,
-                const float* v) {
-  auto* keys = reinterpret_cast<Element*>(block);
-  auto* values = keys + layout.kv_heads * layout.head_elements();
-  Element* key = keys + head * layout.head_elements() + slot;
-  Element* value = values + head * layout.head_elements() + size_t{slot} * layout.head_size;
+struct head_place {
+  Element* keys;
+  Element* values;
+};
+
+template <class Element>
+head_place<Element> place_of(const kv_layout& layout, std::byte* block, uint32_t head,
+                             uint32_t slot) {
+  auto* keys = reinterpret_cast<Element*>(block) + head * layout.head_elements();
+  return {keys + slot,
+          keys + layout.kv_heads * layout.head_elements() + size_t{slot} * layout.head_size};
+}
+
+void write_head(const kv_layout& layout, head_place<float> to, const float* k, const float* v) {
   for (uint32_t d = 0; d < layout.head_size; ++d)
-    put(key + size_t{d} * layout.block_tokens, k[d]);
-  for (uint32_t d = 0; d < layout.head_size; ++d)
-    put(value + d, v[d]);
+    to.keys[size_t{d} * layout.block_tokens] = k[d];
+  std::copy_n(v, layout.head_size, to.values);
+}
+
+void write_head(const kernel_table& kernels, const kv_layout& layout, head_place<uint16_t> to,
+                const float* k, const float* v) {
+  constexpr uint32_t stretch = 128;
+  uint16_t narrow[stretch];
+  for (uint32_t begin = 0; begin < layout.head_size; begin += stretch) {
+    const uint32_t count = std::min(stretch, layout.head_size - begin);
+    kernels.narrow(k + begin, count, narrow);
+    for (uint32_t d = 0; d < count; ++d)
+      to.keys[size_t{begin + d} * layout.block_tokens] = narrow[d];
+  }
+  kernels.narrow(v, layout.head_size, to.values);
 }
 
 } // namespace
 
-void write_kv(context& where, const kv_pages& pages, std::span<const attention_row> rows, const float* k,
-              size_t k_stride, const float* v, size_t v_stride) {
+void write_kv(context& where, const kv_pages& pages, std::span<const attention_row> rows,
+              const float* k, size_t k_stride, const float* v, size_t v_stride) {
   const kv_layout& layout = pages.layout;
   // A part is a head of a row: two threads then never write to the same half block.
   where.pool().parallel_for(rows.size() * layout.kv_heads, [&](size_t part, size_t) {
@@ -46,20 +57,23 @@ void write_kv(context& where, const kv_pages& pages, std::span<const attention_r
     const size_t offset = size_t{head} * layout.head_size;
     for (uint32_t i = 0; i < row.token_count; ++i) {
       const uint32_t position = row.position + i;
-      std::byte* block = pages.base + row.blocks[position / layout.block_tokens] * pages.block_stride;
+      std::byte* block =
+          pages.base + row.blocks[position / layout.block_tokens] * pages.block_stride;
       const uint32_t slot = position % layout.block_tokens;
       const size_t token = row.first_token + i;
       const float* key = k + token * k_stride + offset;
       const float* value = v + token * v_stride + offset;
       if (layout.type == dtype::fp32)
-        write_head<float>(layout, block, head, slot, key, value);
+        write_head(layout, place_of<float>(layout, block, head, slot), key, value);
       else
-        write_head<uint16_t>(layout, block, head, slot, key, value);
+        write_head(where.kernels(), layout, place_of<uint16_t>(layout, block, head, slot), key,
+                   value);
     }
   });
 }
 
-void attend(context& where, const kv_pages& pages, std::span<const attention_row> rows, const attention& a) {
+void attend(context& where, const kv_pages& pages, std::span<const attention_row> rows,
+            const attention& a) {
   const kv_layout& layout = pages.layout;
   const uint32_t group = a.heads / layout.kv_heads;
   const uint32_t unit_tokens = std::max<uint32_t>(unit_rows / group, 1);
@@ -69,8 +83,8 @@ void attend(context& where, const kv_pages& pages, std::span<const attention_row
   size_t units = 0;
   for (const auto& row : rows)
     units += units_of(row);
-  const size_t scratch_bytes
-    = attention_scratch_floats(size_t{unit_tokens} * group, layout.head_size) * sizeof(float);
+  const size_t scratch_bytes =
+      attention_scratch_floats(size_t{unit_tokens} * group, layout.head_size) * sizeof(float);
   where.pool().parallel_for(units, [&](size_t index, size_t thread) {
     size_t left = index;
     const attention_row* row = rows.data();

@@ -9,8 +9,9 @@
 
 namespace troupe::models::cpu {
 
-/// Shape of the pages of one layer. A block holds `block_tokens` consecutive positions of a sequence:
-/// keys [kv_heads][head_size][block_tokens], then values [kv_heads][block_tokens][head_size].
+/// Shape of the pages of one layer. A block holds `block_tokens` consecutive positions of a
+/// sequence: keys [kv_heads][head_size][block_tokens], then values
+/// [kv_heads][block_tokens][head_size].
 struct kv_layout {
   uint32_t kv_heads = 0;
   uint32_t head_size = 0;     ///< Any; multiples of 16 are fastest.
@@ -45,26 +46,27 @@ struct attention_row {
 
 /// Stores the step's keys and values in the pages, rounded to nearest even for bf16.
 /// @param k, v [T, kv_heads, head_size], `k_stride` and `v_stride` floats from token to token.
-void write_kv(context& where, const kv_pages& pages, std::span<const attention_row> rows, const float* k,
-              size_t k_stride, const float* v, size_t v_stride);
+void write_kv(context& where, const kv_pages& pages, std::span<const attention_row> rows,
+              const float* k, size_t k_stride, const float* v, size_t v_stride);
 
 /// What `attend` is asked for.
 struct attention {
   const float* q = nullptr; ///< [T, heads, head_size]
   size_t q_stride = 0;      ///< Floats from token to token.
-  uint32_t heads = 0;       ///< A multiple of kv_heads; head h reads kv head h / (heads / kv_heads).
-  float scale = 1;          ///< Multiplies q before the products.
-  uint32_t window = 0;      ///< Position p sees keys in (p - window, p]; 0 = all up to p.
-  float* out = nullptr;     ///< [T, heads, head_size]; must not overlap q.
+  uint32_t heads = 0;   ///< A multiple of kv_heads; head h reads kv head h / (heads / kv_heads).
+  float scale = 1;      ///< Multiplies q before the products.
+  uint32_t window = 0;  ///< Position p sees keys in (p - window, p]; 0 = all up to p.
+  float* out = nullptr; ///< [T, heads, head_size]; must not overlap q.
   size_t out_stride = 0;
 };
 
-/// Causal self-attention of the step's rows over their pages, which hold this step's keys and values
-/// already (`write_kv`). Softmax is computed online over tiles of 64 positions that start at
+/// Causal self-attention of the step's rows over their pages, which hold this step's keys and
+/// values already (`write_kv`). Softmax is computed online over tiles of 64 positions that start at
 /// multiples of 64 in the sequence, so an output's bits depend only on its query and the keys and
 /// values it sees: not on how the prompt was cut, on neighbours, block numbers or threads.
 /// Source: Milakov and Gimelshein, "Online normalizer calculation for softmax" (arXiv 1805.02867);
 /// grouped queries and window as transformers' LlamaAttention and MistralAttention.
-void attend(context& where, const kv_pages& pages, std::span<const attention_row> rows, const attention& a);
+void attend(context& where, const kv_pages& pages, std::span<const attention_row> rows,
+            const attention& a);
 
 } // namespace troupe::models::cpu

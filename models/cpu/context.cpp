@@ -27,14 +27,14 @@ const kernel_table& kernels_of(isa level) {
 #if defined(__x86_64__)
   static const kernel_table pairs = with_bf16_pairs();
   switch (level) {
-    case isa::avx2:
-      return avx2_kernels;
-    case isa::avx512:
-      return avx512_kernels;
-    case isa::avx512_bf16:
-      return pairs;
-    default:
-      break;
+  case isa::avx2:
+    return avx2_kernels;
+  case isa::avx512:
+    return avx512_kernels;
+  case isa::avx512_bf16:
+    return pairs;
+  default:
+    break;
   }
 #else
   (void)level;

@@ -12,14 +12,14 @@ constexpr isa all_levels[] = {isa::plain, isa::avx2, isa::avx512, isa::avx512_bf
 
 std::string_view to_string_view(isa level) {
   switch (level) {
-    case isa::avx2:
-      return "avx2";
-    case isa::avx512:
-      return "avx512";
-    case isa::avx512_bf16:
-      return "avx512_bf16";
-    default:
-      return "plain";
+  case isa::avx2:
+    return "avx2";
+  case isa::avx512:
+    return "avx512";
+  case isa::avx512_bf16:
+    return "avx512_bf16";
+  default:
+    return "plain";
   }
 }
 
@@ -28,8 +28,8 @@ isa best_isa() {
   // These ask the operating system too, whether it saves the wide registers.
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
     return isa::plain;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")
-      || !__builtin_cpu_supports("avx512dq"))
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq"))
     return isa::avx2;
   return __builtin_cpu_supports("avx512bf16") ? isa::avx512_bf16 : isa::avx512;
 #else
@@ -54,11 +54,13 @@ isa_choice select_isa(std::string_view wish) {
       continue;
     if (level <= best)
       return {level, {}};
-    return {best, "the instruction set \"" + std::string{wish} + "\" is not offered by this processor, whose best is \""
-                    + std::string{to_string_view(best)} + "\": choose that or a lower one, or \"auto\""};
+    return {best, "the instruction set \"" + std::string{wish} +
+                      "\" is not offered by this processor, whose best is \"" +
+                      std::string{to_string_view(best)} +
+                      "\": choose that or a lower one, or \"auto\""};
   }
-  return {best, "there is no instruction set \"" + std::string{wish}
-                  + "\": choose plain, avx2, avx512, avx512_bf16 or auto"};
+  return {best, "there is no instruction set \"" + std::string{wish} +
+                    "\": choose plain, avx2, avx512, avx512_bf16 or auto"};
 }
 
 isa_choice isa_from_environment() {

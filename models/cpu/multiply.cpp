@@ -14,7 +14,8 @@ namespace {
 constexpr size_t l1_share = 24 << 10;
 constexpr size_t l2_share = 512 << 10;
 constexpr size_t few_rows = 64; ///< Up to here each stretch of weights is kept in L1 for all rows.
-constexpr size_t step_bytes = panel_columns * 4; ///< Of a panel, per k in fp32 and per pair in bf16.
+constexpr size_t step_bytes =
+    panel_columns * 4;                   ///< Of a panel, per k in fp32 and per pair in bf16.
 constexpr size_t stream_distance = 4096; ///< How far a single tile fetches ahead in its weights.
 
 /// How the rows are cut: evenly, none above the kernel's limit.
@@ -32,7 +33,7 @@ struct job {
   const product& p;
   row_cut cut;
   bool fp32 = true;
-  size_t steps = 0;       ///< k, or pairs of k.
+  size_t steps = 0;        ///< k, or pairs of k.
   size_t x_step_bytes = 0; ///< Of one row of packed x per step.
   const std::byte* x = nullptr;
 
@@ -69,7 +70,8 @@ void pack_x(context& where, job& j) {
     j.x = reinterpret_cast<const std::byte*>(j.p.x);
     return;
   }
-  auto* packed = static_cast<std::byte*>(where.shared_scratch().reserve(j.p.m * packed_row_bytes(j)));
+  auto* packed =
+      static_cast<std::byte*>(where.shared_scratch().reserve(j.p.m * packed_row_bytes(j)));
   constexpr size_t worth_sharing = 64 * 1024;
   if (j.p.m * k < worth_sharing) {
     for (size_t i = 0; i < j.cut.tiles; ++i)
@@ -139,7 +141,8 @@ void run_few_rows(const job& j, size_t first_panel, size_t last_panel, scratch_b
       next += tiles == 1 ? stream_distance : steps * step_bytes;
       const size_t ahead_step = (step_bytes + tiles - 1) / tiles;
       for (size_t i = 0; i < tiles; ++i)
-        run_tile(j, panel, i, step, steps, sums + in_unit * panel_sums + j.cut.begin(i) * panel_columns,
+        run_tile(j, panel, i, step, steps,
+                 sums + in_unit * panel_sums + j.cut.begin(i) * panel_columns,
                  next + i * steps * ahead_step, ahead_step);
     }
     if (in_unit + 1 < j.unit())
@@ -157,11 +160,13 @@ void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_
   constexpr size_t group_panels = 8;
   const size_t stretches = (j.steps + most_steps - 1) / most_steps;
   const size_t stretch = (j.steps + stretches - 1) / stretches;
-  const size_t rows_per_block = std::max<size_t>(l2_share / (stretch * j.x_step_bytes), 2 * j.kernels.tile_rows);
+  const size_t rows_per_block =
+      std::max<size_t>(l2_share / (stretch * j.x_step_bytes), 2 * j.kernels.tile_rows);
   const size_t tiles_per_block = std::max<size_t>(rows_per_block * j.cut.tiles / j.cut.rows, 1);
   const size_t group = stretches == 1 ? j.unit() : group_panels;
   const size_t most_rows = tiles_per_block * j.kernels.tile_rows;
-  auto* sums = static_cast<float*>(scratch.reserve(group * most_rows * panel_columns * sizeof(float)));
+  auto* sums =
+      static_cast<float*>(scratch.reserve(group * most_rows * panel_columns * sizeof(float)));
   for (size_t first_tile = 0; first_tile < j.cut.tiles; first_tile += tiles_per_block) {
     const size_t last_tile = std::min(j.cut.tiles, first_tile + tiles_per_block);
     const size_t first_row = j.cut.begin(first_tile);
@@ -176,7 +181,8 @@ void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_
           const std::byte* next = j.weight.panel(base + panel) + (step + steps) * step_bytes;
           const size_t share = (step_bytes + last_tile - first_tile - 1) / (last_tile - first_tile);
           for (size_t i = first_tile; i < last_tile; ++i)
-            run_tile(j, base + panel, i, step, steps, sums_of(panel, i), next + (i - first_tile) * steps * share, share);
+            run_tile(j, base + panel, i, step, steps, sums_of(panel, i),
+                     next + (i - first_tile) * steps * share, share);
         }
       }
       for (size_t panel = 0; panel < panels; panel += j.unit())

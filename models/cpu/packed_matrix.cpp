@@ -9,7 +9,8 @@ namespace troupe::models::cpu {
 
 namespace {
 
-constexpr size_t pack_steps = 64; ///< k that are transposed at once: 32 x 64 floats fit the L1 cache.
+constexpr size_t pack_steps =
+    64; ///< k that are transposed at once: 32 x 64 floats fit the L1 cache.
 
 size_t element_bytes(dtype type) {
   return type == dtype::fp32 ? 4 : 2;
@@ -17,12 +18,13 @@ size_t element_bytes(dtype type) {
 
 const std::byte* element(const weight_source& source, size_t row, size_t column) {
   const size_t stride = source.stride ? source.stride : source.transposed ? source.n : source.k;
-  return static_cast<const std::byte*>(source.data) + (row * stride + column) * element_bytes(source.type);
+  return static_cast<const std::byte*>(source.data) +
+         (row * stride + column) * element_bytes(source.type);
 }
 
 /// Weights of `columns` output columns from `column` on and `steps` k from `k` on, as [steps][32].
-void read_stretch(const weight_source& source, size_t column, size_t columns, size_t k, size_t steps,
-                  float (&out)[pack_steps][panel_columns]) {
+void read_stretch(const weight_source& source, size_t column, size_t columns, size_t k,
+                  size_t steps, float (&out)[pack_steps][panel_columns]) {
   if (source.transposed) {
     for (size_t i = 0; i < steps; ++i)
       widen(source.type, element(source, k + i, column), columns, out[i]);
@@ -38,7 +40,8 @@ void read_stretch(const weight_source& source, size_t column, size_t columns, si
 
 } // namespace
 
-packed_matrix::packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage, column_order order)
+packed_matrix::packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage,
+                             column_order order)
     : data_(static_cast<std::byte*>(arena.allocate(bytes_for(n, k, storage, order)))), n_(n), k_(k),
       storage_(storage), order_(order) {}
 
@@ -116,14 +119,15 @@ void packed_matrix::unpack_row(size_t index, float* out) const {
   }
 }
 
-void gather_rows(context& where, const packed_matrix& table, std::span<const int32_t> ids, float* out,
-                 size_t out_stride) {
+void gather_rows(context& where, const packed_matrix& table, std::span<const int32_t> ids,
+                 float* out, size_t out_stride) {
   constexpr size_t ids_per_part = 8;
-  where.pool().parallel_for((ids.size() + ids_per_part - 1) / ids_per_part, [&](size_t part, size_t) {
-    const size_t end = std::min(ids.size(), (part + 1) * ids_per_part);
-    for (size_t i = part * ids_per_part; i < end; ++i)
-      table.unpack_row(static_cast<size_t>(ids[i]), out + i * out_stride);
-  });
+  where.pool().parallel_for((ids.size() + ids_per_part - 1) / ids_per_part,
+                            [&](size_t part, size_t) {
+                              const size_t end = std::min(ids.size(), (part + 1) * ids_per_part);
+                              for (size_t i = part * ids_per_part; i < end; ++i)
+                                table.unpack_row(static_cast<size_t>(ids[i]), out + i * out_stride);
+                            });
 }
 
 } // namespace troupe::models::cpu

@@ -22,37 +22,42 @@ struct weight_source {
   size_t n = 0;            ///< Output features.
   size_t k = 0;            ///< Input features.
   bool transposed = false; ///< false: [n, k] as torch's Linear; true: [k, n] as GPT-2's Conv1D.
-  size_t stride = 0;       ///< Elements from one row of `data` to the next; 0 = rows lie end to end.
+  size_t stride = 0; ///< Elements from one row of `data` to the next; 0 = rows lie end to end.
 };
 
 /// How output columns follow each other in the panels.
 enum class column_order : uint8_t {
   plain, ///< As in the matrix.
-  gated, ///< The first half of the columns are gates, the second what they gate: their panels take turns.
+  gated, ///< The first half of the columns are gates, the second what they gate: their panels take
+         ///< turns.
 };
 
 /// A weight matrix in the order in which the kernels read it: panels of 32 output columns, each
 /// panel all of K, in fp32 as [k][32] or in bf16 as [k / 2][32][2] (an odd K is padded by a zero).
-/// The same bytes serve every instruction set. The memory belongs to the arena, which must live longer.
+/// The same bytes serve every instruction set. The memory belongs to the arena, which must live
+/// longer.
 class packed_matrix {
 public:
   packed_matrix() = default;
 
-  /// A matrix of zeros, to be filled by `pack`. @pre storage is dtype::fp32 or dtype::bf16; a gated n is even.
-  /// `empty()` afterwards means that the arena had no memory.
-  packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage, column_order order = column_order::plain);
+  /// A matrix of zeros, to be filled by `pack`. @pre storage is dtype::fp32 or dtype::bf16; a gated
+  /// n is even. `empty()` afterwards means that the arena had no memory.
+  packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage,
+                column_order order = column_order::plain);
 
   /// Bytes that a matrix takes.
-  static size_t bytes_for(size_t n, size_t k, dtype storage, column_order order = column_order::plain);
+  static size_t bytes_for(size_t n, size_t k, dtype storage,
+                          column_order order = column_order::plain);
 
-  /// Fills output columns [first, first + source.n) from a source; several sources side by side make
-  /// a fused matrix (q, k, v or gate, up). fp32 is rounded to nearest even for bf16 storage. The
-  /// source is not needed afterwards: large ones can be packed in slices of rows and given back.
+  /// Fills output columns [first, first + source.n) from a source; several sources side by side
+  /// make a fused matrix (q, k, v or gate, up). fp32 is rounded to nearest even for bf16 storage.
+  /// The source is not needed afterwards: large ones can be packed in slices of rows and given
+  /// back.
   /// @pre source.k == k() and first + source.n <= n().
   void pack(context& where, const weight_source& source, size_t first = 0);
 
-  /// Writes row `index` of the [n, k] matrix to out[k]: the embedding of a token whose table is tied
-  /// to the logits' weight needs no second copy. @pre index < n().
+  /// Writes row `index` of the [n, k] matrix to out[k]: the embedding of a token whose table is
+  /// tied to the logits' weight needs no second copy. @pre index < n().
   void unpack_row(size_t index, float* out) const;
 
   bool empty() const { return data_ == nullptr; }
@@ -88,10 +93,10 @@ private:
   column_order order_ = column_order::plain;
 };
 
-/// out[k] for each token: `ids.size()` rows of a packed table, one behind the other with `out_stride`
-/// floats between them. @pre every id is below table.n().
-void gather_rows(context& where, const packed_matrix& table, std::span<const int32_t> ids, float* out,
-                 size_t out_stride);
+/// out[k] for each token: `ids.size()` rows of a packed table, one behind the other with
+/// `out_stride` floats between them. @pre every id is below table.n().
+void gather_rows(context& where, const packed_matrix& table, std::span<const int32_t> ids,
+                 float* out, size_t out_stride);
 
 /// One matrix product: out[m][n] = sum over k of x[m][k] * w[n][k], + bias[n], + residual[m][n].
 struct product {
@@ -111,8 +116,8 @@ struct product {
 /// Computes the product. Every output is accumulated over k in ascending order in fp32 and from
 /// nothing else, so that its bits depend on its own row of x, on the weights and on the instruction
 /// set, and not on m, on the neighbours or on the number of threads. With bf16 weights and
-/// isa::avx512_bf16, x is rounded to bf16 and pairs of products are added at once; elsewhere bf16 weights are
-/// widened and x stays as it is. The weights are streamed once up to 64 rows.
+/// isa::avx512_bf16, x is rounded to bf16 and pairs of products are added at once; elsewhere bf16
+/// weights are widened and x stays as it is. The weights are streamed once up to 64 rows.
 void multiply(context& where, const packed_matrix& weight, const product& p);
 
 } // namespace troupe::models::cpu

@@ -100,7 +100,8 @@ void thread_pool::run(size_t parts, entry call, void* context) {
 void thread_pool::take_parts(size_t thread) {
   uint32_t left = unclaimed_.load(std::memory_order_relaxed);
   while (left > 0) {
-    if (!unclaimed_.compare_exchange_weak(left, left - 1, std::memory_order_acquire, std::memory_order_relaxed))
+    if (!unclaimed_.compare_exchange_weak(left, left - 1, std::memory_order_acquire,
+                                          std::memory_order_relaxed))
       continue;
     call_(context_, parts_ - left, thread);
     if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1)

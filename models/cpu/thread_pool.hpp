@@ -39,9 +39,11 @@ public:
       return;
     }
     run(
-      parts,
-      [](void* context, size_t part, size_t thread) { (*static_cast<function*>(context))(part, thread); },
-      const_cast<void*>(static_cast<const void*>(&f)));
+        parts,
+        [](void* context, size_t part, size_t thread) {
+          (*static_cast<function*>(context))(part, thread);
+        },
+        const_cast<void*>(static_cast<const void*>(&f)));
   }
 
 private:

@@ -8,7 +8,7 @@
 namespace troupe::models::cpu {
 
 /// out = act(x), or act(x) * up where `up` is not null, by the table's kernel where it has one.
-void activate_row(const kernel_table& kernels, activation_kind kind, const float* x, const float* up, size_t width,
-                  float* out);
+void activate_row(const kernel_table& kernels, activation_kind kind, const float* x,
+                  const float* up, size_t width, float* out);
 
 } // namespace troupe::models::cpu

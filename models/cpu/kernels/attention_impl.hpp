@@ -9,8 +9,9 @@
 #include "troupe/models/cpu/kernels/table.hpp"
 
 /// Attention of one unit (some tokens, the heads of one kv head) over its pages. Every query goes
-/// through the same operations in the same order however many others are taken with it: positions in
-/// tiles of 64 that start at multiples of 64, head dimensions and positions ascending, one sum each.
+/// through the same operations in the same order however many others are taken with it: positions
+/// in tiles of 64 that start at multiples of 64, head dimensions and positions ascending, one sum
+/// each.
 namespace troupe::models::cpu {
 namespace {
 
@@ -19,8 +20,8 @@ inline constexpr float minus_infinity = -__builtin_inff();
 
 /// The query rows of a unit: token by token, the group's heads within.
 struct query_rows {
-  float* q = nullptr;      ///< Scaled queries, for each batch of rows [head_size][rows of the batch].
-  float* out = nullptr;    ///< [rows][padded head size], not yet divided by `sum`.
+  float* q = nullptr;   ///< Scaled queries, for each batch of rows [head_size][rows of the batch].
+  float* out = nullptr; ///< [rows][padded head size], not yet divided by `sum`.
   float* scores = nullptr; ///< [rows][64], of the current tile; later their exponentials.
   float* largest = nullptr;
   float* sum = nullptr;
@@ -53,7 +54,8 @@ inline tile_range visible(const attention_unit& u, uint32_t position, uint32_t t
 }
 
 template <class Element>
-tile_pages<Element> pages_of(const attention_unit& u, uint32_t tile_start, uint32_t first_block, uint32_t last_block) {
+tile_pages<Element> pages_of(const attention_unit& u, uint32_t tile_start, uint32_t first_block,
+                             uint32_t last_block) {
   tile_pages<Element> pages;
   const uint32_t tile_block = tile_start / u.block_tokens;
   for (uint32_t i = 0; i < attention_tile / u.block_tokens; ++i) {
@@ -76,8 +78,8 @@ inline void fetch(const void* p) {
 /// Scores of `Rows` queries with `key_vectors` vectors of positions from `first_vector` on.
 /// Halves: blocks of 8 tokens under vectors of 16.
 template <size_t Rows, bool Halves, class Element>
-void score_vectors(const attention_unit& u, const float* q, const tile_pages<Element>& pages, size_t first_vector,
-                   float* scores) {
+void score_vectors(const attention_unit& u, const float* q, const tile_pages<Element>& pages,
+                   size_t first_vector, float* scores) {
   constexpr size_t vectors = simd::key_vectors;
   const Element* keys[vectors];
   const Element* second[vectors];
@@ -123,40 +125,66 @@ void score_vectors(const attention_unit& u, const float* q, const tile_pages<Ele
       simd::store(scores + r * attention_tile + (first_vector + v) * simd::width, sums[r][v]);
 }
 
-/// One step of the online softmax: scores become exponentials, `largest`, `sum` and `correction` follow.
-inline void soften(const query_rows& rows, size_t row, tile_range range) {
-  float* scores = rows.scores + row * attention_tile;
-  const simd::vec nothing = simd::set1(minus_infinity);
-  simd::vec values[tile_vectors];
-  simd::vec top = nothing;
+/// Largest score of a row within its range; scores outside become minus infinity.
+inline float largest_score(float* scores, tile_range range) {
+  simd::vec top = simd::set1(minus_infinity);
+  if (range.from == 0 && range.to == static_cast<int32_t>(attention_tile)) {
+#pragma GCC unroll 8
+    for (size_t v = 0; v < tile_vectors; ++v)
+      top = simd::max(top, simd::load(scores + v * simd::width));
+    return simd::largest(top);
+  }
+  const simd::vec nothing = top;
 #pragma GCC unroll 8
   for (size_t v = 0; v < tile_vectors; ++v) {
-    values[v] = simd::keep_between(simd::load(scores + v * simd::width), static_cast<int32_t>(v * simd::width), range.from,
-                                   range.to, nothing);
-    top = simd::max(top, values[v]);
+    const simd::vec seen =
+        simd::keep_between(simd::load(scores + v * simd::width),
+                           static_cast<int32_t>(v * simd::width), range.from, range.to, nothing);
+    simd::store(scores + v * simd::width, seen);
+    top = simd::max(top, seen);
   }
-  const float tile_top = simd::largest(top);
-  const float before = rows.largest[row];
-  const float now = tile_top > before ? tile_top : before;
-  const simd::vec now_vector = simd::set1(now);
-  simd::vec total = simd::zero();
-#pragma GCC unroll 8
-  for (size_t v = 0; v < tile_vectors; ++v) {
-    const simd::vec e = exp(simd::sub(values[v], now_vector));
-    simd::store(scores + v * simd::width, e);
-    total = simd::add(total, e);
-  }
-  const float correction = simd::first(exp(simd::set1(before - now)));
-  rows.correction[row] = correction;
-  rows.largest[row] = now;
-  rows.sum[row] = __builtin_fmaf(rows.sum[row], correction, simd::sum(total));
+  return simd::largest(top);
 }
 
-/// Adds the values of [from, to) times their exponentials, for `Vectors` vectors of head dimensions.
-/// Correct: first multiplies what is there by the corrections.
+/// One step of the online softmax: scores become exponentials, `largest`, `sum` and `correction`
+/// follow. Three passes over the rows, so that one row's chain of operations hides another's.
+template <size_t Rows>
+void soften(const query_rows& rows, size_t row, const tile_range (&ranges)[Rows]) {
+  alignas(64) float change[simd::width] = {};
+  for (size_t r = 0; r < Rows; ++r) {
+    if (ranges[r].empty())
+      continue;
+    const float top = largest_score(rows.scores + (row + r) * attention_tile, ranges[r]);
+    const float before = rows.largest[row + r];
+    const float now = top > before ? top : before;
+    change[r] = before - now;
+    rows.largest[row + r] = now;
+  }
+  alignas(64) float corrections[simd::width];
+  simd::store(corrections, bounded_exp(simd::load(change)));
+  for (size_t r = 0; r < Rows; ++r) {
+    if (ranges[r].empty())
+      continue;
+    float* scores = rows.scores + (row + r) * attention_tile;
+    const simd::vec largest = simd::set1(rows.largest[row + r]);
+    simd::vec total = simd::zero();
+#pragma GCC unroll 8
+    for (size_t v = 0; v < tile_vectors; ++v) {
+      const simd::vec e = bounded_exp(simd::sub(simd::load(scores + v * simd::width), largest));
+      simd::store(scores + v * simd::width, e);
+      total = simd::add(total, e);
+    }
+    rows.correction[row + r] = corrections[r];
+    rows.sum[row + r] = __builtin_fmaf(rows.sum[row + r], corrections[r], simd::sum(total));
+  }
+}
+
+/// Adds the values of [from, to) times their exponentials, for `Vectors` vectors of head
+/// dimensions. Correct: first multiplies what is there by the corrections.
 template <size_t Rows, size_t Vectors, bool Correct, class Element>
-void add_values(const attention_unit& u, const query_rows& rows, size_t row, const tile_pages<Element>& pages,
-                const tile_pages<Element>& next, tile_range range, size_t dimension) {
+void add_values(const attention_unit& u, const query_rows& rows, size_t row,
+                const tile_pages<Element>& pages, const tile_pages<Element>& next, tile_range range,
+                size_t dimension) {
   simd::vec sums[Rows][Vectors];
 #pragma GCC unroll 8
   for (size_t r = 0; r < Rows; ++r) {
@@ -210,8 +238,9 @@ void add_values(const attention_unit& u, const query_rows& rows, size_t row, con
 }
 
 template <size_t Rows, bool Correct, class Element>
-void add_all_values(const attention_unit& u, const query_rows& rows, size_t row, const tile_pages<Element>& pages,
-                    const tile_pages<Element>& next, tile_range range) {
+void add_all_values(const attention_unit& u, const query_rows& rows, size_t row,
+                    const tile_pages<Element>& pages, const tile_pages<Element>& next,
+                    tile_range range) {
   constexpr size_t chunk = simd::value_vectors * simd::width;
   size_t dimension = 0;
   for (; dimension + chunk <= u.head_size; dimension += chunk)
@@ -222,14 +251,16 @@ void add_all_values(const attention_unit& u, const query_rows& rows, size_t row,
 
 /// One tile for `Rows` queries from `row` on.
 template <size_t Rows, class Element>
-void take_tile(const attention_unit& u, const query_rows& rows, size_t row, const tile_pages<Element>& pages,
-               const tile_pages<Element>& next, uint32_t tile_start) {
+void take_tile(const attention_unit& u, const query_rows& rows, size_t row,
+               const tile_pages<Element>& pages, const tile_pages<Element>& next,
+               uint32_t tile_start) {
   tile_range ranges[Rows];
   tile_range common{0, static_cast<int32_t>(attention_tile)};
   tile_range needed{static_cast<int32_t>(attention_tile), 0};
   bool all = true;
   for (size_t r = 0; r < Rows; ++r) {
-    const tile_range range = visible(u, u.position + static_cast<uint32_t>((row + r) / u.group), tile_start);
+    const tile_range range =
+        visible(u, u.position + static_cast<uint32_t>((row + r) / u.group), tile_start);
     ranges[r] = range;
     if (range.empty()) {
       all = false;
@@ -254,9 +285,7 @@ void take_tile(const attention_unit& u, const query_rows& rows, size_t row, cons
     else
       score_vectors<Rows, false>(u, q, pages, v, scores);
   }
-  for (size_t r = 0; r < Rows; ++r)
-    if (!ranges[r].empty())
-      soften(rows, row + r, ranges[r]);
+  soften<Rows>(rows, row, ranges);
   if (all && !common.empty()) {
     bool together = true;
     for (size_t r = 0; r < Rows; ++r)
@@ -266,12 +295,14 @@ void take_tile(const attention_unit& u, const query_rows& rows, size_t row, cons
       add_all_values<Rows, true>(u, rows, row, pages, next, common);
     } else {
       for (size_t r = 0; r < Rows; ++r)
-        add_all_values<1, true>(u, rows, row + r, pages, next, tile_range{ranges[r].from, common.from});
+        add_all_values<1, true>(u, rows, row + r, pages, next,
+                                tile_range{ranges[r].from, common.from});
       add_all_values<Rows, false>(u, rows, row, pages, next, common);
     }
     for (size_t r = 0; r < Rows; ++r)
       if (ranges[r].to > common.to)
-        add_all_values<1, false>(u, rows, row + r, pages, next, tile_range{common.to, ranges[r].to});
+        add_all_values<1, false>(u, rows, row + r, pages, next,
+                                 tile_range{common.to, ranges[r].to});
     return;
   }
   for (size_t r = 0; r < Rows; ++r)
@@ -281,7 +312,8 @@ void take_tile(const attention_unit& u, const query_rows& rows, size_t row, cons
 
 template <class Element, size_t Rows = 1>
 void choose_tile(size_t count, const attention_unit& u, const query_rows& rows, size_t row,
-                 const tile_pages<Element>& pages, const tile_pages<Element>& next, uint32_t tile_start) {
+                 const tile_pages<Element>& pages, const tile_pages<Element>& next,
+                 uint32_t tile_start) {
   if (count == Rows)
     take_tile<Rows>(u, rows, row, pages, next, tile_start);
   else if constexpr (Rows < simd::query_rows)
@@ -313,7 +345,8 @@ void attend_pages(const attention_unit& u) {
   rows.sum = rows.largest + count;
   rows.correction = rows.sum + count;
   const uint32_t last = u.position + u.tokens - 1;
-  const uint32_t first = u.window == 0 || u.position + 1 <= u.window ? 0 : u.position + 1 - u.window;
+  const uint32_t first =
+      u.window == 0 || u.position + 1 <= u.window ? 0 : u.position + 1 - u.window;
   const uint32_t first_block = first / u.block_tokens;
   const uint32_t last_block = last / u.block_tokens;
   uint32_t start = first / attention_tile * attention_tile;
@@ -331,7 +364,8 @@ void attend_pages(const attention_unit& u) {
   for (; start <= last; start += attention_tile) {
     const auto next = pages_of<Element>(u, start + attention_tile, first_block, last_block);
     for (size_t row = 0; row < count; row += simd::query_rows)
-      choose_tile<Element>(count - row < simd::query_rows ? count - row : simd::query_rows, u, rows, row, pages, next, start);
+      choose_tile<Element>(count - row < simd::query_rows ? count - row : simd::query_rows, u, rows,
+                           row, pages, next, start);
     pages = next;
   }
   for (size_t row = 0; row < count; ++row) {

@@ -17,21 +17,22 @@ void pack_rows(const float* x, size_t stride, size_t rows, size_t k, float* out)
 } // namespace
 
 const kernel_table avx2_kernels{
-  .level = isa::avx2,
-  .tile_rows = simd::tile_rows,
-  .pairs_of_x = false,
-  .multiply_fp32 = multiply_fp32,
-  .multiply_bf16 = multiply_bf16,
-  .finish = finish_tile,
-  .pack_fp32 = pack_rows,
-  .pack_bf16 = nullptr,
-  .attend = attend,
-  .rms_norm = rms_norm_row,
-  .layer_norm = layer_norm_row,
-  .add = add_rows,
-  .silu = silu_row,
-  .gelu_tanh = gelu_tanh_row,
-  .rotate = rotate_heads,
+    .level = isa::avx2,
+    .tile_rows = simd::tile_rows,
+    .pairs_of_x = false,
+    .multiply_fp32 = multiply_fp32,
+    .multiply_bf16 = multiply_bf16,
+    .finish = finish_tile,
+    .pack_fp32 = pack_rows,
+    .pack_bf16 = nullptr,
+    .attend = attend,
+    .rms_norm = rms_norm_row,
+    .layer_norm = layer_norm_row,
+    .add = add_rows,
+    .silu = silu_row,
+    .gelu_tanh = gelu_tanh_row,
+    .narrow = narrow_row,
+    .rotate = rotate_heads,
 };
 
 } // namespace troupe::models::cpu

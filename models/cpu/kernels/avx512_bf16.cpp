@@ -44,15 +44,17 @@ void multiply_bf16_pairs(size_t rows, const tile& t) {
 }
 
 void pack_bf16_pairs(const float* x, size_t stride, size_t rows, size_t k, uint32_t* out) {
-  pack_transposed(rows, (k + 1) / 2, reinterpret_cast<float*>(out), [x, stride, k](size_t row, size_t step, size_t) {
-    const float* from = x + row * stride + 2 * step;
-    const size_t left = k - 2 * step;
-    const simd::vec low = left >= 16 ? simd::load(from) : simd::load_some(from, left);
-    const simd::vec high = left >= 32   ? simd::load(from + 16)
-                           : left <= 16 ? simd::zero()
-                                        : simd::load_some(from + 16, left - 16);
-    return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low));
-  });
+  pack_transposed(rows, (k + 1) / 2, reinterpret_cast<float*>(out),
+                  [x, stride, k](size_t row, size_t step, size_t) {
+                    const float* from = x + row * stride + 2 * step;
+                    const size_t left = k - 2 * step;
+                    const simd::vec low =
+                        left >= 16 ? simd::load(from) : simd::load_some(from, left);
+                    const simd::vec high = left >= 32   ? simd::load(from + 16)
+                                           : left <= 16 ? simd::zero()
+                                                        : simd::load_some(from + 16, left - 16);
+                    return _mm512_castsi512_ps((__m512i)_mm512_cvtne2ps_pbh(high, low));
+                  });
 }
 
 } // namespace troupe::models::cpu

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "troupe/models/cpu/kernels/math_impl.hpp"
 #include "troupe/models/cpu/kernels/table.hpp"
@@ -16,11 +17,12 @@ inline void for_vectors(size_t width, F&& f) {
   size_t i = 0;
   for (; i + simd::width <= width; i += simd::width)
     f(
-      i, [](const float* p) { return simd::load(p); }, [](float* p, simd::vec x) { simd::store(p, x); });
+        i, [](const float* p) { return simd::load(p); },
+        [](float* p, simd::vec x) { simd::store(p, x); });
   if (const size_t left = width - i; left > 0)
     f(
-      i, [left](const float* p) { return simd::load_some(p, left); },
-      [left](float* p, simd::vec x) { simd::store_some(p, x, left); });
+        i, [left](const float* p) { return simd::load_some(p, left); },
+        [left](float* p, simd::vec x) { simd::store_some(p, x, left); });
 }
 
 /// Sum of f(vector) over a row. Four sums hide the latency; what is left joins the first.
@@ -45,16 +47,20 @@ inline float sum_over(const float* x, size_t width, F&& f) {
 }
 
 void rms_norm_row(const float* x, size_t width, const float* weight, float epsilon, float* out) {
-  const float squares = sum_over(x, width, [](simd::vec v, simd::vec s) { return simd::fma(v, v, s); });
-  const simd::vec factor = simd::set1(1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + epsilon));
+  const float squares =
+      sum_over(x, width, [](simd::vec v, simd::vec s) { return simd::fma(v, v, s); });
+  const simd::vec factor =
+      simd::set1(1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + epsilon));
   for_vectors(width, [&](size_t i, auto load, auto store) {
     store(out + i, simd::mul(simd::mul(load(x + i), factor), load(weight + i)));
   });
 }
 
-void layer_norm_row(const float* x, size_t width, const float* weight, const float* bias, float epsilon, float* out) {
+void layer_norm_row(const float* x, size_t width, const float* weight, const float* bias,
+                    float epsilon, float* out) {
   const auto count = static_cast<float>(width);
-  const float mean = sum_over(x, width, [](simd::vec v, simd::vec s) { return simd::add(v, s); }) / count;
+  const float mean =
+      sum_over(x, width, [](simd::vec v, simd::vec s) { return simd::add(v, s); }) / count;
   const simd::vec middle = simd::set1(mean);
   const float squares = sum_over(x, width, [middle](simd::vec v, simd::vec s) {
     const simd::vec d = simd::sub(v, middle);
@@ -72,7 +78,9 @@ void layer_norm_row(const float* x, size_t width, const float* weight, const flo
 }
 
 void add_rows(const float* a, const float* b, size_t width, float* out) {
-  for_vectors(width, [&](size_t i, auto load, auto store) { store(out + i, simd::add(load(a + i), load(b + i))); });
+  for_vectors(width, [&](size_t i, auto load, auto store) {
+    store(out + i, simd::add(load(a + i), load(b + i)));
+  });
 }
 
 void silu_row(const float* x, const float* up, size_t width, float* out) {
@@ -93,6 +101,17 @@ void gelu_tanh_row(const float* x, const float* up, size_t width, float* out) {
     const simd::vec y = times_sigmoid(v, simd::mul(outer, u));
     store(out + i, up ? simd::mul(y, load(up + i)) : y);
   });
+}
+
+/// As `fp32_to_bf16`, without branches, so that the compiler makes vectors of it.
+void narrow_row(const float* x, size_t width, uint16_t* out) {
+  for (size_t i = 0; i < width; ++i) {
+    uint32_t bits;
+    __builtin_memcpy(&bits, x + i, sizeof(bits));
+    const uint32_t rounded = (bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16;
+    const uint32_t quiet = (bits >> 16) | 0x40U;
+    out[i] = static_cast<uint16_t>((bits & 0x7fffffffU) > 0x7f800000U ? quiet : rounded);
+  }
 }
 
 void rotate_heads(const rotation& r) {

@@ -4,7 +4,8 @@
 
 #include "troupe/models/cpu/kernels/vector_avx512.hpp"
 
-/// Packing of x by transposing 16 x 16 elements in registers. Internal linkage: see kernels/table.hpp.
+/// Packing of x by transposing 16 x 16 elements in registers. Internal linkage: see
+/// kernels/table.hpp.
 namespace troupe::models::cpu {
 namespace {
 

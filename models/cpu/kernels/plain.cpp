@@ -72,13 +72,16 @@ void attend_query(const attention_unit& u, const float* q, uint32_t position, fl
     sums[d] = 0;
   float largest = -INFINITY;
   float total = 0;
-  for (uint32_t start = from / attention_tile * attention_tile; start <= position; start += attention_tile) {
+  for (uint32_t start = from / attention_tile * attention_tile; start <= position;
+       start += attention_tile) {
     const uint32_t first = start < from ? from : start;
-    const uint32_t last = start + attention_tile - 1 < position ? start + attention_tile - 1 : position;
+    const uint32_t last =
+        start + attention_tile - 1 < position ? start + attention_tile - 1 : position;
     float top = largest;
     for (uint32_t p = first; p <= last; ++p) {
-      const auto* keys = reinterpret_cast<const Element*>(u.keys + u.blocks[p / u.block_tokens] * u.block_stride)
-                         + p % u.block_tokens;
+      const auto* keys =
+          reinterpret_cast<const Element*>(u.keys + u.blocks[p / u.block_tokens] * u.block_stride) +
+          p % u.block_tokens;
       float score = 0;
       for (size_t d = 0; d < u.head_size; ++d)
         score += q[d] * u.scale * widened(keys[d * u.block_tokens]);
@@ -93,8 +96,9 @@ void attend_query(const attention_unit& u, const float* q, uint32_t position, fl
     for (uint32_t p = first; p <= last; ++p) {
       const float weight = std::exp(scores[p - start] - top);
       total += weight;
-      const auto* values = reinterpret_cast<const Element*>(u.values + u.blocks[p / u.block_tokens] * u.block_stride)
-                           + p % u.block_tokens * u.head_size;
+      const auto* values = reinterpret_cast<const Element*>(
+                               u.values + u.blocks[p / u.block_tokens] * u.block_stride) +
+                           p % u.block_tokens * u.head_size;
       for (size_t d = 0; d < u.head_size; ++d)
         sums[d] += weight * widened(values[d]);
     }
@@ -120,12 +124,14 @@ void rms_norm(const float* x, size_t width, const float* weight, float epsilon, 
   double squares = 0;
   for (size_t i = 0; i < width; ++i)
     squares += double{x[i]} * x[i];
-  const auto factor = static_cast<float>(1 / std::sqrt(squares / static_cast<double>(width) + epsilon));
+  const auto factor =
+      static_cast<float>(1 / std::sqrt(squares / static_cast<double>(width) + epsilon));
   for (size_t i = 0; i < width; ++i)
     out[i] = x[i] * factor * weight[i];
 }
 
-void layer_norm(const float* x, size_t width, const float* weight, const float* bias, float epsilon, float* out) {
+void layer_norm(const float* x, size_t width, const float* weight, const float* bias, float epsilon,
+                float* out) {
   const auto count = static_cast<double>(width);
   double mean = 0;
   for (size_t i = 0; i < width; ++i)
@@ -136,7 +142,8 @@ void layer_norm(const float* x, size_t width, const float* weight, const float* 
     squares += (x[i] - mean) * (x[i] - mean);
   const double factor = 1 / std::sqrt(squares / count + epsilon);
   for (size_t i = 0; i < width; ++i)
-    out[i] = static_cast<float>((x[i] - mean) * factor) * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
+    out[i] = static_cast<float>((x[i] - mean) * factor) * (weight ? weight[i] : 1) +
+             (bias ? bias[i] : 0);
 }
 
 void add(const float* a, const float* b, size_t width, float* out) {
@@ -156,6 +163,11 @@ void gelu_tanh(const float* x, const float* up, size_t width, float* out) {
   }
 }
 
+void narrow(const float* x, size_t width, uint16_t* out) {
+  for (size_t i = 0; i < width; ++i)
+    out[i] = fp32_to_bf16(x[i]);
+}
+
 void rotate(const rotation& r) {
   for (size_t h = 0; h < r.heads; ++h) {
     float* low = r.x + h * r.head_size;
@@ -172,21 +184,22 @@ void rotate(const rotation& r) {
 } // namespace
 
 const kernel_table plain_kernels{
-  .level = isa::plain,
-  .tile_rows = 4,
-  .pairs_of_x = false,
-  .multiply_fp32 = multiply_fp32,
-  .multiply_bf16 = multiply_bf16,
-  .finish = finish,
-  .pack_fp32 = pack,
-  .pack_bf16 = nullptr,
-  .attend = attend,
-  .rms_norm = rms_norm,
-  .layer_norm = layer_norm,
-  .add = add,
-  .silu = silu,
-  .gelu_tanh = gelu_tanh,
-  .rotate = rotate,
+    .level = isa::plain,
+    .tile_rows = 4,
+    .pairs_of_x = false,
+    .multiply_fp32 = multiply_fp32,
+    .multiply_bf16 = multiply_bf16,
+    .finish = finish,
+    .pack_fp32 = pack,
+    .pack_bf16 = nullptr,
+    .attend = attend,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .add = add,
+    .silu = silu,
+    .gelu_tanh = gelu_tanh,
+    .narrow = narrow,
+    .rotate = rotate,
 };
 
 } // namespace troupe::models::cpu

@@ -5,8 +5,8 @@
 
 #include "troupe/models/cpu/kernels/product_tile.hpp"
 
-/// The matrix product's inner loops over `simd`, which the including source has defined. One sum per
-/// output runs through all of k by fused multiply-adds, whatever the number of rows.
+/// The matrix product's inner loops over `simd`, which the including source has defined. One sum
+/// per output runs through all of k by fused multiply-adds, whatever the number of rows.
 namespace troupe::models::cpu {
 namespace {
 
@@ -81,7 +81,9 @@ void columns_bf16(const tile& t, size_t column) {
 
 /// As many columns at once as leave the sums in registers.
 template <size_t Rows>
-inline constexpr size_t column_vectors = simd::width == 16 ? 2 : Rows <= 2 ? 4 : 2;
+inline constexpr size_t column_vectors = simd::width == 16 ? 2
+                                         : Rows <= 2       ? 4
+                                                           : 2;
 
 template <size_t Rows>
 void rows_fp32(const tile& t) {

@@ -24,7 +24,8 @@ inline void load_sums(simd::vec (&sums)[Rows][Vectors], const tile& t, size_t co
   for (size_t r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (size_t v = 0; v < Vectors; ++v)
-      sums[r][v] = t.resume ? simd::load(t.sums + r * panel_width + column + v * simd::width) : simd::zero();
+      sums[r][v] =
+          t.resume ? simd::load(t.sums + r * panel_width + column + v * simd::width) : simd::zero();
 }
 
 template <size_t Rows, size_t Vectors>

@@ -6,18 +6,18 @@
 #include "troupe/models/cpu/isa.hpp"
 
 /// What one instruction set implements. Internal to models/cpu: the functions that loop, split and
-/// check are in the sources beside the public headers and call these through a table. The sources of
-/// each instruction set are compiled with its flags and must not instantiate inline functions of the
-/// standard library, because the linker might then use the compiled copy everywhere.
+/// check are in the sources beside the public headers and call these through a table. The sources
+/// of each instruction set are compiled with its flags and must not instantiate inline functions of
+/// the standard library, because the linker might then use the compiled copy everywhere.
 namespace troupe::models::cpu {
 
 /// A few rows of x times one panel of 32 columns over a stretch of k.
 struct tile {
-  const void* x = nullptr; ///< Packed: fp32 [k][rows], or bf16 pairs [k / 2][rows][2].
-  const void* w = nullptr; ///< The panel from the stretch's first k on.
-  size_t steps = 0;        ///< Number of k; of pairs of k for bf16 weights.
-  float* sums = nullptr;   ///< [rows][32], where the sums of this stretch go.
-  bool resume = false;     ///< Go on from what stands in `sums`, rather than from zero.
+  const void* x = nullptr;          ///< Packed: fp32 [k][rows], or bf16 pairs [k / 2][rows][2].
+  const void* w = nullptr;          ///< The panel from the stretch's first k on.
+  size_t steps = 0;                 ///< Number of k; of pairs of k for bf16 weights.
+  float* sums = nullptr;            ///< [rows][32], where the sums of this stretch go.
+  bool resume = false;              ///< Go on from what stands in `sums`, rather than from zero.
   const std::byte* ahead = nullptr; ///< Weights that will be needed soon ...
   size_t ahead_step = 0;            ///< ... and how far to go in them per step.
 };
@@ -90,13 +90,16 @@ struct kernel_table {
   void (*attend)(const attention_unit& u) = nullptr;
 
   /// out = x / sqrt(mean(x^2) + epsilon) * weight.
-  void (*rms_norm)(const float* x, size_t width, const float* weight, float epsilon, float* out) = nullptr;
-  void (*layer_norm)(const float* x, size_t width, const float* weight, const float* bias, float epsilon,
-                     float* out) = nullptr;
+  void (*rms_norm)(const float* x, size_t width, const float* weight, float epsilon,
+                   float* out) = nullptr;
+  void (*layer_norm)(const float* x, size_t width, const float* weight, const float* bias,
+                     float epsilon, float* out) = nullptr;
   void (*add)(const float* a, const float* b, size_t width, float* out) = nullptr;
   /// up null: out = act(x), else act(x) * up.
   void (*silu)(const float* x, const float* up, size_t width, float* out) = nullptr;
   void (*gelu_tanh)(const float* x, const float* up, size_t width, float* out) = nullptr;
+  /// To bf16, nearest even.
+  void (*narrow)(const float* x, size_t width, uint16_t* out) = nullptr;
   void (*rotate)(const rotation& r) = nullptr; ///< Halves, not interleaved.
 };
 

@@ -31,7 +31,9 @@ struct simd {
   static vec max(vec a, vec b) { return _mm512_max_ps(a, b); }
   static vec min(vec a, vec b) { return _mm512_min_ps(a, b); }
   static float first(vec x) { return _mm512_cvtss_f32(x); }
-  static vec round(vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static vec round(vec x) {
+    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  }
   /// x * 2^n for whole n that leave x * 2^n a normal number or make it zero.
   static vec scale(vec x, vec n) { return _mm512_scalef_ps(x, n); }
   static vec zero_below(vec x, vec limit, vec value) {
@@ -44,10 +46,11 @@ struct simd {
   static void store_some(float* p, vec x, size_t n) { _mm512_mask_storeu_ps(p, lanes(n), x); }
   /// Lane i stays where from <= first + i < to, else it becomes `other`.
   static vec keep_between(vec x, int32_t first, int32_t from, int32_t to, vec other) {
-    const __m512i index = _mm512_add_epi32(_mm512_set1_epi32(first),
-                                           _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-    const __mmask16 keep = _mm512_cmp_epi32_mask(index, _mm512_set1_epi32(from), _MM_CMPINT_NLT)
-                           & _mm512_cmp_epi32_mask(index, _mm512_set1_epi32(to), _MM_CMPINT_LT);
+    const __m512i index =
+        _mm512_add_epi32(_mm512_set1_epi32(first),
+                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+    const __mmask16 keep = _mm512_cmp_epi32_mask(index, _mm512_set1_epi32(from), _MM_CMPINT_NLT) &
+                           _mm512_cmp_epi32_mask(index, _mm512_set1_epi32(to), _MM_CMPINT_LT);
     return _mm512_mask_mov_ps(other, keep, x);
   }
 
@@ -67,8 +70,12 @@ struct simd {
   static vec widen(__m256i x) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
   }
-  static vec load(const uint16_t* p) { return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-  static vec load_some(const uint16_t* p, size_t n) { return widen(_mm256_maskz_loadu_epi16(lanes(n), p)); }
+  static vec load(const uint16_t* p) {
+    return widen(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static vec load_some(const uint16_t* p, size_t n) {
+    return widen(_mm256_maskz_loadu_epi16(lanes(n), p));
+  }
   /// Two runs of 8: for pages of 8 tokens.
   static vec load_halves(const float* a, const float* b) {
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1);

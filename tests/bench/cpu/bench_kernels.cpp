@@ -1,7 +1,8 @@
 /// Speed of the CPU kernels on the shapes of the default model (SmolLM2-135M): for each instruction
 /// set the matrix products in GB/s of weights (few rows) and GFLOP/s (512 rows), and attention.
-/// Usage: bench_kernels [--cpu] [threads] [isa ...]. Times are medians; with --cpu they are the shortest
-/// processor times, for one thread on a machine on which others work. Compare with torch_linear.py.
+/// Usage: bench_kernels [--cpu] [threads] [isa ...]. Times are medians; with --cpu they are the
+/// shortest processor times, for one thread on a machine on which others work. Compare with
+/// torch_linear.py.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -25,7 +26,8 @@ struct shape {
   size_t k;
 };
 
-constexpr shape layer_shapes[] = {{"qkv", 960, 576}, {"o", 576, 576}, {"gate_up", 3072, 576}, {"down", 576, 1536}};
+constexpr shape layer_shapes[] = {
+    {"qkv", 960, 576}, {"o", 576, 576}, {"gate_up", 3072, 576}, {"down", 576, 1536}};
 constexpr shape logits_shape{"logits", 49152, 576};
 constexpr size_t layers = 30;
 
@@ -99,8 +101,10 @@ void bench_products(cpu::context& where, dtype storage) {
       for (const auto& w : m.matrices)
         run(w, rows);
     });
-    std::printf("  %s layers  %3zu rows %8.2f ms %6.1f GB/s %7.1f GFLOP/s\n", name, rows, t * 1e3, bytes / t * 1e-9,
-                2.0 * static_cast<double>(rows) * bytes / (storage == dtype::fp32 ? 4 : 2) / t * 1e-9);
+    std::printf("  %s layers  %3zu rows %8.2f ms %6.1f GB/s %7.1f GFLOP/s\n", name, rows, t * 1e3,
+                bytes / t * 1e-9,
+                2.0 * static_cast<double>(rows) * bytes / (storage == dtype::fp32 ? 4 : 2) / t *
+                    1e-9);
   }
   for (size_t rows : {1, 4, 16}) {
     const double t = measure([&] { run(m.logits, rows); });
@@ -116,15 +120,21 @@ void bench_products(cpu::context& where, dtype storage) {
       const double work = 2.0 * static_cast<double>(rows * w.n() * w.k());
       total += t;
       flop += work;
-      std::printf("  %s %-7s %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, layer_shapes[i].name, rows, t * 1e3, work / t * 1e-9);
+      std::printf("  %s %-7s %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, layer_shapes[i].name, rows,
+                  t * 1e3, work / t * 1e-9);
     }
     cpu::packed_matrix gated{m.arena, 3072, 576, storage, cpu::column_order::gated};
     gated.pack(where, {x.data(), dtype::fp32, 512, 576});
-    const double fused = measure([&] {
-      cpu::multiply(where, gated, {x.data(), 576, rows, out.data(), 1536, nullptr, nullptr, 0, cpu::activation_kind::silu});
-    }, 0.2);
+    const double fused = measure(
+        [&] {
+          cpu::multiply(where, gated,
+                        {x.data(), 576, rows, out.data(), 1536, nullptr, nullptr, 0,
+                         cpu::activation_kind::silu});
+        },
+        0.2);
     std::printf("  %s gate_up %3zu rows %8.3f ms with silu * up\n", name, rows, fused * 1e3);
-    std::printf("  %s all     %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, rows, total * 1e3, flop / total * 1e-9);
+    std::printf("  %s all     %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, rows, total * 1e3,
+                flop / total * 1e-9);
   }
 }
 
@@ -140,11 +150,13 @@ void bench_packing(cpu::context& where, dtype storage) {
   std::vector<float> out(ids.size() * 576);
   const double gather = measure([&] { cpu::gather_rows(where, m, ids, out.data(), 576); }, 0.1);
   std::printf("  bf16 source to %s panels: %.2f G weights/s; gathering 512 rows %.0f us\n",
-              storage == dtype::fp32 ? "fp32" : "bf16", static_cast<double>(file.size()) / t * 1e-9, gather * 1e6);
+              storage == dtype::fp32 ? "fp32" : "bf16", static_cast<double>(file.size()) / t * 1e-9,
+              gather * 1e6);
 }
 
 /// One layer's attention: 9 heads over 3 kv heads of 64.
-void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32_t tokens, uint32_t context_length) {
+void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32_t tokens,
+                     uint32_t context_length) {
   cpu::kv_layout layout{3, 64, 16, type};
   const uint32_t blocks_each = (context_length + 15) / 16;
   const size_t stride = layout.block_bytes();
@@ -158,12 +170,14 @@ void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32
   std::vector<cpu::attention_row> rows;
   std::vector<cpu::attention_row> fill;
   for (uint32_t s = 0; s < sequences; ++s) {
-    rows.push_back({s * tokens, tokens, context_length - tokens, blocks.data() + size_t{s} * blocks_each});
+    rows.push_back(
+        {s * tokens, tokens, context_length - tokens, blocks.data() + size_t{s} * blocks_each});
     fill.push_back({0, context_length, 0, blocks.data() + size_t{s} * blocks_each});
   }
   const auto kv = random_floats(std::max(size_t{context_length}, size_t{sequences} * tokens) * 192);
   cpu::write_kv(where, pages, fill, kv.data(), 192, kv.data(), 192);
-  const double written = measure([&] { cpu::write_kv(where, pages, rows, kv.data(), 192, kv.data(), 192); }, 0.05);
+  const double written =
+      measure([&] { cpu::write_kv(where, pages, rows, kv.data(), 192, kv.data(), 192); }, 0.05);
   const auto q = random_floats(size_t{sequences} * tokens * 576);
   std::vector<float> out(q.size());
   const double t = measure([&] {
@@ -173,31 +187,41 @@ void bench_attention(cpu::context& where, dtype type, uint32_t sequences, uint32
   for (uint32_t i = 0; i < tokens; ++i)
     pairs += context_length - tokens + i + 1;
   pairs *= sequences * 9.0;
-  const double bytes = static_cast<double>(sequences) * context_length * 3 * 64 * 2 * (type == dtype::fp32 ? 4 : 2);
-  std::printf("  %s attention %2u x %4u tokens, context %4u %9.3f ms %6.1f GB/s %7.1f GFLOP/s, write_kv %.1f us\n",
-              type == dtype::fp32 ? "fp32" : "bf16", sequences, tokens, context_length, t * 1e3, bytes / t * 1e-9,
-              pairs * 64 * 4 / t * 1e-9, written * 1e6);
+  const double bytes =
+      static_cast<double>(sequences) * context_length * 3 * 64 * 2 * (type == dtype::fp32 ? 4 : 2);
+  std::printf("  %s attention %2u x %4u tokens, context %4u %9.3f ms %6.1f GB/s %7.1f GFLOP/s, "
+              "write_kv %.1f us\n",
+              type == dtype::fp32 ? "fp32" : "bf16", sequences, tokens, context_length, t * 1e3,
+              bytes / t * 1e-9, pairs * 64 * 4 / t * 1e-9, written * 1e6);
 }
 
 void bench_elementwise(cpu::context& where, size_t rows) {
   auto x = random_floats(rows * 3072);
   std::vector<float> out(rows * 3072);
   const auto weight = random_floats(3072);
-  const double norm = measure([&] {
-    cpu::norm_input in;
-    in.x = x.data();
-    in.x_stride = in.width = 576;
-    in.rows = rows;
-    cpu::rms_norm(where, in, weight.data(), 1e-5f, out.data(), 576);
-  }, 0.1);
-  const double silu = measure([&] {
-    cpu::gated_activation(where, cpu::activation_kind::silu, x.data(), 3072, rows, 1536, out.data(), 1536);
-  }, 0.1);
+  const double norm = measure(
+      [&] {
+        cpu::norm_input in;
+        in.x = x.data();
+        in.x_stride = in.width = 576;
+        in.rows = rows;
+        cpu::rms_norm(where, in, weight.data(), 1e-5f, out.data(), 576);
+      },
+      0.1);
+  const double silu = measure(
+      [&] {
+        cpu::gated_activation(where, cpu::activation_kind::silu, x.data(), 3072, rows, 1536,
+                              out.data(), 1536);
+      },
+      0.1);
   std::vector<float> table(rows * 32, 0.5f);
-  const double rope = measure([&] {
-    cpu::rotary(where, {out.data(), 960, rows, 12, 64}, table.data(), table.data(), 32, false);
-  }, 0.1);
-  std::printf("  %3zu rows: rms_norm %.1f us, silu * up %.1f us, rotary %.1f us\n", rows, norm * 1e6, silu * 1e6, rope * 1e6);
+  const double rope = measure(
+      [&] {
+        cpu::rotary(where, {out.data(), 960, rows, 12, 64}, table.data(), table.data(), 32, false);
+      },
+      0.1);
+  std::printf("  %3zu rows: rms_norm %.1f us, silu * up %.1f us, rotary %.1f us\n", rows,
+              norm * 1e6, silu * 1e6, rope * 1e6);
 }
 
 } // namespace
@@ -224,7 +248,12 @@ int main(int argc, char** argv) {
     std::printf("%s, %u threads\n", std::string{cpu::to_string_view(level)}.c_str(), threads);
     cpu::context where{threads, level};
     size_t calls = 0;
-    const double empty = measure([&] { where.pool().parallel_for(2 * size_t{threads}, [&](size_t, size_t) {}); ++calls; }, 0.05);
+    const double empty = measure(
+        [&] {
+          where.pool().parallel_for(2 * size_t{threads}, [&](size_t, size_t) {});
+          ++calls;
+        },
+        0.05);
     std::printf("  an empty job %.2f us\n", empty * 1e6);
     for (dtype storage : {dtype::fp32, dtype::bf16})
       bench_packing(where, storage);

@@ -25,7 +25,8 @@ struct sequence {
   std::vector<float> v;
 
   sequence(uint32_t length, uint32_t heads, cpu::kv_layout layout, uint32_t seed)
-      : length(length), heads(heads), layout(layout), q(random_floats(size_t{length} * heads * layout.head_size, seed)),
+      : length(length), heads(heads), layout(layout),
+        q(random_floats(size_t{length} * heads * layout.head_size, seed)),
         k(random_floats(kv_floats(), seed + 1)), v(random_floats(kv_floats(), seed + 2)) {
     for (float& x : q)
       x *= 4; // So that some keys matter more than others.
@@ -43,7 +44,8 @@ struct page_pool {
   size_t stride;
   std::vector<uint32_t> free;
 
-  page_pool(cpu::kv_layout layout, uint32_t blocks, uint32_t seed) : layout(layout), stride(layout.block_bytes() + 64) {
+  page_pool(cpu::kv_layout layout, uint32_t blocks, uint32_t seed)
+      : layout(layout), stride(layout.block_bytes() + 64) {
     memory.resize(stride * blocks, std::byte{0xff});
     for (uint32_t i = 0; i < blocks; ++i)
       free.push_back(i);
@@ -67,8 +69,10 @@ float stored(const cpu::kv_layout& layout, float x) {
 }
 
 /// Runs a sequence in chunks of `chunk` tokens. Blocks wholly before the window become unreadable.
-std::vector<float> run(cpu::context& where, const sequence& s, uint32_t chunk, uint32_t window, uint32_t seed) {
-  page_pool pool{s.layout, (s.length + s.layout.block_tokens - 1) / s.layout.block_tokens + 3, seed};
+std::vector<float> run(cpu::context& where, const sequence& s, uint32_t chunk, uint32_t window,
+                       uint32_t seed) {
+  page_pool pool{s.layout, (s.length + s.layout.block_tokens - 1) / s.layout.block_tokens + 3,
+                 seed};
   auto table = pool.table(s.length);
   std::vector<float> out(s.q.size());
   for (uint32_t start = 0; start < s.length; start += chunk) {
@@ -80,14 +84,15 @@ std::vector<float> run(cpu::context& where, const sequence& s, uint32_t chunk, u
     cpu::write_kv(where, pool.pages(), {&row, 1}, s.k.data() + start * s.kv_width(), s.kv_width(),
                   s.v.data() + start * s.kv_width(), s.kv_width());
     cpu::attend(where, pool.pages(), {&row, 1},
-                {s.q.data() + start * s.q_width(), s.q_width(), s.heads, 0.3f, window, out.data() + start * s.q_width(),
-                 s.q_width()});
+                {s.q.data() + start * s.q_width(), s.q_width(), s.heads, 0.3f, window,
+                 out.data() + start * s.q_width(), s.q_width()});
   }
   return out;
 }
 
 /// Largest difference from softmax(scale * q k) v in double precision, on every `every`-th token.
-double worst_error(const sequence& s, uint32_t window, const std::vector<float>& out, uint32_t every = 7) {
+double worst_error(const sequence& s, uint32_t window, const std::vector<float>& out,
+                   uint32_t every = 7) {
   double worst = 0;
   const uint32_t size = s.layout.head_size;
   for (uint32_t t = s.length - 1; t < s.length; t -= every) {
@@ -99,7 +104,8 @@ double worst_error(const sequence& s, uint32_t window, const std::vector<float>&
       for (uint32_t p = from; p <= t; ++p) {
         double score = 0;
         for (uint32_t d = 0; d < size; ++d)
-          score += double{s.q[t * s.q_width() + h * size + d]} * stored(s.layout, s.k[p * s.kv_width() + kv + d]);
+          score += double{s.q[t * s.q_width() + h * size + d]} *
+                   stored(s.layout, s.k[p * s.kv_width() + kv + d]);
         total += weights[p] = std::exp(score * double{0.3f});
       }
       for (uint32_t d = 0; d < size; ++d) {
@@ -116,7 +122,8 @@ double worst_error(const sequence& s, uint32_t window, const std::vector<float>&
 
 } // namespace
 
-TEST_CASE("attention equals softmax in double precision for all shapes", "[models][cpu][attention]") {
+TEST_CASE("attention equals softmax in double precision for all shapes",
+          "[models][cpu][attention]") {
   struct shape {
     uint32_t head_size;
     uint32_t kv_heads;
@@ -125,24 +132,28 @@ TEST_CASE("attention equals softmax in double precision for all shapes", "[model
     uint32_t length;
     uint32_t window;
   };
-  const auto shapes = std::vector<shape>{{8, 2, 1, 16, 130, 0},  {16, 1, 3, 8, 70, 0},   {64, 3, 3, 16, 150, 0},
-                                         {80, 1, 4, 32, 66, 0},  {96, 2, 1, 8, 65, 20},  {128, 1, 8, 16, 64, 0},
-                                         {256, 1, 1, 32, 40, 9}, {20, 2, 7, 16, 129, 64}, {7, 1, 1, 8, 20, 1},
-                                         {64, 1, 3, 8, 200, 100}, {64, 1, 40, 16, 33, 0}, {33, 1, 2, 32, 129, 65}};
+  const auto shapes =
+      std::vector<shape>{{8, 2, 1, 16, 130, 0},   {16, 1, 3, 8, 70, 0},    {64, 3, 3, 16, 150, 0},
+                         {80, 1, 4, 32, 66, 0},   {96, 2, 1, 8, 65, 20},   {128, 1, 8, 16, 64, 0},
+                         {256, 1, 1, 32, 40, 9},  {20, 2, 7, 16, 129, 64}, {7, 1, 1, 8, 20, 1},
+                         {64, 1, 3, 8, 200, 100}, {64, 1, 40, 16, 33, 0},  {33, 1, 2, 32, 129, 65}};
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     for (dtype type : {dtype::fp32, dtype::bf16}) {
       for (const auto& x : shapes) {
-        const sequence s{x.length, x.kv_heads * x.group, {x.kv_heads, x.head_size, x.block_tokens, type}, 11};
-        INFO(troupe::test::name_of(level) << " head size " << x.head_size << " group " << x.group << " block "
-                                          << x.block_tokens << " window " << x.window << " bytes " << s.layout.element_bytes());
+        const sequence s{
+            x.length, x.kv_heads * x.group, {x.kv_heads, x.head_size, x.block_tokens, type}, 11};
+        INFO(troupe::test::name_of(level)
+             << " head size " << x.head_size << " group " << x.group << " block " << x.block_tokens
+             << " window " << x.window << " bytes " << s.layout.element_bytes());
         CHECK(worst_error(s, x.window, run(where, s, 50, x.window, 1)) < 5e-6);
       }
     }
   }
 }
 
-TEST_CASE("a query's bits do not depend on chunks, block numbers or threads", "[models][cpu][attention]") {
+TEST_CASE("a query's bits do not depend on chunks, block numbers or threads",
+          "[models][cpu][attention]") {
   for (cpu::isa level : cpu::available_isas()) {
     for (dtype type : {dtype::fp32, dtype::bf16}) {
       for (uint32_t window : {0, 50}) {
@@ -154,8 +165,9 @@ TEST_CASE("a query's bits do not depend on chunks, block numbers or threads", "[
             uint32_t seed = 2;
             for (uint32_t chunk : {7, 16, 33, 64, 210}) {
               cpu::context where{chunk % 3 + 1, level};
-              INFO(troupe::test::name_of(level) << " chunk " << chunk << " window " << window << " head size " << head_size
-                                                << " block " << block_tokens);
+              INFO(troupe::test::name_of(level)
+                   << " chunk " << chunk << " window " << window << " head size " << head_size
+                   << " block " << block_tokens);
               CHECK(same_bits(run(where, s, chunk, window, seed++), expected));
             }
           }
@@ -165,7 +177,8 @@ TEST_CASE("a query's bits do not depend on chunks, block numbers or threads", "[
   }
 }
 
-TEST_CASE("sequences of one step do not see each other, and may share blocks", "[models][cpu][attention]") {
+TEST_CASE("sequences of one step do not see each other, and may share blocks",
+          "[models][cpu][attention]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     const cpu::kv_layout layout{2, 64, 16, dtype::fp32};
@@ -181,7 +194,8 @@ TEST_CASE("sequences of one step do not see each other, and may share blocks", "
     for (uint32_t i = 0; i < lengths.size(); ++i) {
       tables.push_back(pool.table(lengths[i]));
       const auto& s = sequences[i];
-      rows.push_back({static_cast<uint32_t>(fused.size() / 640), lengths[i], 0, tables.back().data()});
+      rows.push_back(
+          {static_cast<uint32_t>(fused.size() / 640), lengths[i], 0, tables.back().data()});
       for (uint32_t t = 0; t < lengths[i]; ++t) {
         fused.insert(fused.end(), s.k.begin() + t * 128, s.k.begin() + (t + 1) * 128);
         fused.insert(fused.end(), s.q.begin() + t * 384, s.q.begin() + (t + 1) * 384);
@@ -199,13 +213,16 @@ TEST_CASE("sequences of one step do not see each other, and may share blocks", "
     const auto alone = run(where, sequences[4], 1000, 0, 9);
     auto fork = tables[4];
     fork.back() = pool.table(1).front();
-    const std::vector<cpu::attention_row> forked{{0, 2, 128, tables[4].data()}, {2, 2, 128, fork.data()}};
+    const std::vector<cpu::attention_row> forked{{0, 2, 128, tables[4].data()},
+                                                 {2, 2, 128, fork.data()}};
     std::vector<float> twice;
     for (int i = 0; i < 2; ++i)
-      twice.insert(twice.end(), fused.begin() + (rows[4].first_token + 128) * 640, fused.begin() + (rows[4].first_token + 130) * 640);
+      twice.insert(twice.end(), fused.begin() + (rows[4].first_token + 128) * 640,
+                   fused.begin() + (rows[4].first_token + 130) * 640);
     std::vector<float> forked_out(4 * 384);
     cpu::write_kv(where, pool.pages(), forked, twice.data(), 640, twice.data() + 512, 640);
-    cpu::attend(where, pool.pages(), forked, {twice.data() + 128, 640, 6, 0.3f, 0, forked_out.data(), 384});
+    cpu::attend(where, pool.pages(), forked,
+                {twice.data() + 128, 640, 6, 0.3f, 0, forked_out.data(), 384});
     for (size_t i = 0; i < 2; ++i)
       CHECK(same_bits({forked_out.data() + i * 768, 768}, {alone.data() + 128 * 384, 768}));
   }

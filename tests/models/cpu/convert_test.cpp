@@ -19,9 +19,10 @@ TEST_CASE("all fp16 numbers survive the way to fp32 and back", "[models][cpu][co
       kept += std::isnan(wide) && std::isnan(cpu::fp16_to_fp32(cpu::fp32_to_fp16(wide)));
       continue;
     }
-    const double value = exponent == 31   ? INFINITY
-                         : exponent == 0 ? std::ldexp(mantissa, -24)
-                                         : std::ldexp(1024 + mantissa, static_cast<int>(exponent) - 25);
+    const double value = exponent == 31 ? INFINITY
+                         : exponent == 0
+                             ? std::ldexp(mantissa, -24)
+                             : std::ldexp(1024 + mantissa, static_cast<int>(exponent) - 25);
     kept += wide == sign * value && cpu::fp32_to_fp16(wide) == bits;
   }
   CHECK(kept == 0x10000);

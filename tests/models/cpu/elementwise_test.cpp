@@ -51,7 +51,8 @@ TEST_CASE("RMS norm divides by the root of the mean square", "[models][cpu][elem
         for (size_t i = 0; i < width; ++i)
           squares += double{x[r * (width + 3) + i]} * x[r * (width + 3) + i];
         for (size_t i = 0; i < width; ++i)
-          expected.push_back(x[r * (width + 3) + i] / std::sqrt(squares / static_cast<double>(width) + 1e-5) * weight[i]);
+          expected.push_back(x[r * (width + 3) + i] /
+                             std::sqrt(squares / static_cast<double>(width) + 1e-5) * weight[i]);
       }
       cpu::norm_input in;
       in.x = x.data();
@@ -66,7 +67,8 @@ TEST_CASE("RMS norm divides by the root of the mean square", "[models][cpu][elem
   }
 }
 
-TEST_CASE("layer norm subtracts the mean; what is added first is kept when asked", "[models][cpu][elementwise]") {
+TEST_CASE("layer norm subtracts the mean; what is added first is kept when asked",
+          "[models][cpu][elementwise]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     for (size_t width : widths) {
@@ -91,7 +93,8 @@ TEST_CASE("layer norm subtracts the mean; what is added first is kept when asked
         for (size_t i = 0; i < width; ++i)
           squares += std::pow(sums[r * width + i] - mean, 2) / static_cast<double>(width);
         for (size_t i = 0; i < width; ++i)
-          expected.push_back((sums[r * width + i] - mean) / std::sqrt(squares + 1e-5) * weight[i] + bias[i]);
+          expected.push_back((sums[r * width + i] - mean) / std::sqrt(squares + 1e-5) * weight[i] +
+                             bias[i]);
       }
       cpu::norm_input in;
       in.x = x.data();
@@ -129,7 +132,8 @@ TEST_CASE("each head is normed by itself, in place", "[models][cpu][elementwise]
   }
 }
 
-TEST_CASE("rotary turns pairs by position times frequency, in halves or interleaved", "[models][cpu][elementwise]") {
+TEST_CASE("rotary turns pairs by position times frequency, in halves or interleaved",
+          "[models][cpu][elementwise]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     for (size_t half : {4, 10, 16, 32}) {
@@ -138,13 +142,15 @@ TEST_CASE("rotary turns pairs by position times frequency, in halves or interlea
         const std::vector<uint32_t> positions{0, 1, 500, 7};
         std::vector<float> frequencies(half);
         for (size_t i = 0; i < half; ++i)
-          frequencies[i] = static_cast<float>(std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half)));
+          frequencies[i] = static_cast<float>(
+              std::pow(10000.0, -static_cast<double>(i) / static_cast<double>(half)));
         std::vector<float> cos(4 * half);
         std::vector<float> sin(4 * half);
         cpu::rotary_table(positions, frequencies, 1.5f, cos.data(), sin.data());
         const auto before = random_floats(4 * 3 * size);
         auto x = before;
-        cpu::rotary(where, {x.data(), 3 * size, 4, 3, size}, cos.data(), sin.data(), half, interleaved);
+        cpu::rotary(where, {x.data(), 3 * size, 4, 3, size}, cos.data(), sin.data(), half,
+                    interleaved);
         auto expected = std::vector<double>(before.begin(), before.end());
         for (size_t t = 0; t < 4; ++t) {
           for (size_t h = 0; h < 3; ++h) {
@@ -166,7 +172,8 @@ TEST_CASE("rotary turns pairs by position times frequency, in halves or interlea
   }
 }
 
-TEST_CASE("activations are exact to a few units in the last place over their whole range", "[models][cpu][elementwise]") {
+TEST_CASE("activations are exact to a few units in the last place over their whole range",
+          "[models][cpu][elementwise]") {
   std::vector<float> x;
   for (float v = -80; v < 80; v += 0.037f)
     x.push_back(v);
@@ -177,7 +184,8 @@ TEST_CASE("activations are exact to a few units in the last place over their who
     cpu::context where{2, level};
     std::vector<float> both(x);
     both.insert(both.end(), up.begin(), up.end());
-    const auto check = [&](cpu::activation_kind kind, double (*f)(double), double floor, double limit) {
+    const auto check = [&](cpu::activation_kind kind, double (*f)(double), double floor,
+                           double limit) {
       std::vector<double> expected;
       for (float v : x)
         expected.push_back(f(v));
@@ -185,7 +193,8 @@ TEST_CASE("activations are exact to a few units in the last place over their who
       cpu::activate(where, kind, x.data(), x.size(), 1, x.size(), out.data(), x.size());
       INFO(troupe::test::name_of(level) << " activation " << static_cast<int>(kind));
       CHECK(worst(out, expected, floor) < limit);
-      cpu::gated_activation(where, kind, both.data(), both.size(), 1, x.size(), out.data(), x.size());
+      cpu::gated_activation(where, kind, both.data(), both.size(), 1, x.size(), out.data(),
+                            x.size());
       for (size_t i = 0; i < x.size(); ++i)
         expected[i] *= up[i];
       CHECK(worst(out, expected, floor) < limit);
@@ -194,7 +203,8 @@ TEST_CASE("activations are exact to a few units in the last place over their who
     check(cpu::activation_kind::silu, silu, 1e-36, 1e-6);
     check(cpu::activation_kind::gelu_tanh, gelu_tanh, 1e-1, 1e-6);
     check(cpu::activation_kind::gelu, gelu, 1e-1, 1e-6);
-    check(cpu::activation_kind::relu, [](double v) { return v > 0 ? v : 0; }, 1e-30, 1e-7);
+    check(
+        cpu::activation_kind::relu, [](double v) { return v > 0 ? v : 0; }, 1e-30, 1e-7);
     const float far = -200;
     float out = 1;
     cpu::activate(where, cpu::activation_kind::silu, &far, 1, 1, 1, &out, 1);
@@ -205,7 +215,8 @@ TEST_CASE("activations are exact to a few units in the last place over their who
   }
 }
 
-TEST_CASE("a row's result does not depend on the rows beside it or on threads", "[models][cpu][elementwise]") {
+TEST_CASE("a row's result does not depend on the rows beside it or on threads",
+          "[models][cpu][elementwise]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context one{1, level};
     cpu::context three{3, level};
@@ -244,10 +255,12 @@ TEST_CASE("embedding widens every dtype and adds learned positions", "[models][c
     cpu::narrow(table.data(), table.size(), type, packed.data());
     cpu::narrow(places.data(), places.size(), type, packed_places.data());
     std::vector<float> out(3 * width);
-    cpu::embed(where, packed.data(), type, ids, width, out.data(), width, packed_places.data(), type, positions);
+    cpu::embed(where, packed.data(), type, ids, width, out.data(), width, packed_places.data(),
+               type, positions);
     for (size_t t = 0; t < 3; ++t)
       for (size_t i = 0; i < width; ++i)
-        REQUIRE(out[t * width + i] == table[static_cast<size_t>(ids[t]) * width + i] + places[positions[t] * width + i]);
+        REQUIRE(out[t * width + i] ==
+                table[static_cast<size_t>(ids[t]) * width + i] + places[positions[t] * width + i]);
     cpu::embed(where, packed.data(), type, ids, width, out.data(), width);
     CHECK(out[0] == table[10 * width]);
     const std::vector<float> bias(width, 2);

@@ -6,7 +6,8 @@
 
 namespace cpu = troupe::models::cpu;
 
-TEST_CASE("the environment lowers the instruction set, and a bad value is told", "[models][cpu][isa]") {
+TEST_CASE("the environment lowers the instruction set, and a bad value is told",
+          "[models][cpu][isa]") {
   unsetenv("TROUPE_CPU_ISA");
   CHECK(cpu::isa_from_environment().level == cpu::best_isa());
   setenv("TROUPE_CPU_ISA", "plain", 1);
@@ -21,7 +22,8 @@ TEST_CASE("the environment lowers the instruction set, and a bad value is told",
 }
 
 TEST_CASE("every level up to the best can be chosen by name, none above it", "[models][cpu][isa]") {
-  for (cpu::isa level : {cpu::isa::plain, cpu::isa::avx2, cpu::isa::avx512, cpu::isa::avx512_bf16}) {
+  for (cpu::isa level :
+       {cpu::isa::plain, cpu::isa::avx2, cpu::isa::avx512, cpu::isa::avx512_bf16}) {
     const auto choice = cpu::select_isa(cpu::to_string_view(level));
     if (level <= cpu::best_isa()) {
       CHECK(choice.problem.empty());

@@ -23,7 +23,8 @@ struct linear {
   cpu::weight_arena arena{1 << 20};
   cpu::packed_matrix packed;
 
-  linear(cpu::context& where, size_t n, size_t k, dtype storage) : n(n), k(k), w(random_floats(n * k, 7)) {
+  linear(cpu::context& where, size_t n, size_t k, dtype storage)
+      : n(n), k(k), w(random_floats(n * k, 7)) {
     if (storage == dtype::bf16)
       for (float& x : w)
         x = cpu::bf16_to_fp32(cpu::fp32_to_bf16(x));
@@ -39,7 +40,8 @@ std::vector<float> run(cpu::context& where, const linear& l, const float* x, siz
 }
 
 /// Largest error of `out` in units of what rounding each of k sums may cost.
-double worst_error(const linear& l, const std::vector<float>& x, size_t m, const std::vector<float>& out, bool rounds_x) {
+double worst_error(const linear& l, const std::vector<float>& x, size_t m,
+                   const std::vector<float>& out, bool rounds_x) {
   double worst = 0;
   for (size_t r = 0; r < m; ++r) {
     for (size_t c = 0; c < l.n; ++c) {
@@ -47,7 +49,8 @@ double worst_error(const linear& l, const std::vector<float>& x, size_t m, const
       double size = 0;
       for (size_t i = 0; i < l.k; ++i) {
         const float v = x[r * l.k + i];
-        const double term = double{rounds_x ? cpu::bf16_to_fp32(cpu::fp32_to_bf16(v)) : v} * l.w[c * l.k + i];
+        const double term =
+            double{rounds_x ? cpu::bf16_to_fp32(cpu::fp32_to_bf16(v)) : v} * l.w[c * l.k + i];
         sum += term;
         size += std::abs(term);
       }
@@ -60,8 +63,10 @@ double worst_error(const linear& l, const std::vector<float>& x, size_t m, const
 
 } // namespace
 
-TEST_CASE("a product equals the sums in double precision but for rounding", "[models][cpu][product]") {
-  const auto shapes = std::vector<std::pair<size_t, size_t>>{{1, 1}, {5, 3}, {31, 8}, {32, 64}, {33, 65}, {95, 129}, {64, 300}};
+TEST_CASE("a product equals the sums in double precision but for rounding",
+          "[models][cpu][product]") {
+  const auto shapes = std::vector<std::pair<size_t, size_t>>{
+      {1, 1}, {5, 3}, {31, 8}, {32, 64}, {33, 65}, {95, 129}, {64, 300}};
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     for (dtype storage : {dtype::fp32, dtype::bf16}) {
@@ -70,16 +75,19 @@ TEST_CASE("a product equals the sums in double precision but for rounding", "[mo
         const linear l{where, n, k, storage};
         const auto x = random_floats(80 * k, 3);
         for (size_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 29, 66}) {
-          INFO(troupe::test::name_of(level) << " n " << n << " k " << k << " m " << m << " bytes " << l.packed.byte_size());
+          INFO(troupe::test::name_of(level)
+               << " n " << n << " k " << k << " m " << m << " bytes " << l.packed.byte_size());
           // Sums of k terms in one chain: their error grows as the square root of k or so.
-          CHECK(worst_error(l, x, m, run(where, l, x.data(), m), rounds_x) < 1 + 0.1 * static_cast<double>(k));
+          CHECK(worst_error(l, x, m, run(where, l, x.data(), m), rounds_x) <
+                1 + 0.1 * static_cast<double>(k));
         }
       }
     }
   }
 }
 
-TEST_CASE("a row's bits do not depend on rows beside it, on its place or on threads", "[models][cpu][product]") {
+TEST_CASE("a row's bits do not depend on rows beside it, on its place or on threads",
+          "[models][cpu][product]") {
   // 4500: several stretches of k; 577: odd; 1536: weights exceed the L1 share.
   for (size_t k : {577, 1536, 4500}) {
     for (cpu::isa level : cpu::available_isas()) {
@@ -102,13 +110,15 @@ TEST_CASE("a row's bits do not depend on rows beside it, on its place or on thre
             if (k > 2000 && m > 150)
               continue;
             for (size_t shift : {0, 3}) {
-              INFO(troupe::test::name_of(level) << " k " << k << " m " << m << " shift " << shift << " threads " << threads);
+              INFO(troupe::test::name_of(level)
+                   << " k " << k << " m " << m << " shift " << shift << " threads " << threads);
               const auto out = run(where, l, x.data() + shift * k, m);
               bool same = true;
               for (size_t r = 0; r < m; ++r) {
                 const size_t row = r + shift;
                 if (row < 40 || (row - 40) % 56 == 0)
-                  same = same && same_bits({out.data() + r * l.n, l.n}, {expected.data() + row * l.n, l.n});
+                  same = same &&
+                         same_bits({out.data() + r * l.n, l.n}, {expected.data() + row * l.n, l.n});
               }
               CHECK(same);
             }
@@ -119,7 +129,8 @@ TEST_CASE("a row's bits do not depend on rows beside it, on its place or on thre
   }
 }
 
-TEST_CASE("bias and residual are added once, the residual may be the output itself", "[models][cpu][product]") {
+TEST_CASE("bias and residual are added once, the residual may be the output itself",
+          "[models][cpu][product]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     for (size_t m : {1, 9, 130}) {
@@ -129,20 +140,22 @@ TEST_CASE("bias and residual are added once, the residual may be the output itse
       const auto residual = random_floats(m * 50, 4);
       const auto bare = run(where, l, x.data(), m);
       auto out = residual;
-      cpu::multiply(where, l.packed, {x.data(), l.k, m, out.data(), 50, bias.data(), out.data(), 50});
+      cpu::multiply(where, l.packed,
+                    {x.data(), l.k, m, out.data(), 50, bias.data(), out.data(), 50});
       bool right = true;
       for (size_t r = 0; r < m; ++r)
         for (size_t c = 0; c < 50; ++c)
-          right = right
-                  && out[r * 50 + c]
-                       == (c < l.n ? bare[r * l.n + c] + bias[c] + residual[r * 50 + c] : residual[r * 50 + c]);
+          right = right &&
+                  out[r * 50 + c] == (c < l.n ? bare[r * l.n + c] + bias[c] + residual[r * 50 + c]
+                                              : residual[r * 50 + c]);
       INFO(troupe::test::name_of(level) << " m " << m);
       CHECK(right); // Nothing behind a row's end is touched either.
     }
   }
 }
 
-TEST_CASE("a gated product has the bits of a plain one followed by the activation", "[models][cpu][product]") {
+TEST_CASE("a gated product has the bits of a plain one followed by the activation",
+          "[models][cpu][product]") {
   for (cpu::isa level : cpu::available_isas()) {
     cpu::context where{2, level};
     for (dtype storage : {dtype::fp32, dtype::bf16}) {
@@ -166,12 +179,14 @@ TEST_CASE("a gated product has the bits of a plain one followed by the activatio
               std::vector<float> wide(m * 2 * half);
               cpu::multiply(where, l.packed, {x.data(), k, m, wide.data(), 2 * half, b});
               std::vector<float> expected(m * half);
-              cpu::gated_activation(where, kind, wide.data(), 2 * half, m, half, expected.data(), half);
+              cpu::gated_activation(where, kind, wide.data(), 2 * half, m, half, expected.data(),
+                                    half);
               std::vector<float> out(m * half);
               cpu::multiply(where, gated, {x.data(), k, m, out.data(), half, b, nullptr, 0, kind});
               std::vector<float> ungated(m * 2 * half);
               cpu::multiply(where, gated, {x.data(), k, m, ungated.data(), 2 * half, b});
-              INFO(troupe::test::name_of(level) << " half " << half << " m " << m << " bias " << (b != nullptr));
+              INFO(troupe::test::name_of(level)
+                   << " half " << half << " m " << m << " bias " << (b != nullptr));
               CHECK(same_bits(out, expected));
               CHECK(same_bits(ungated, wide));
             }
@@ -229,7 +244,8 @@ TEST_CASE("every form of source packs the same matrix", "[models][cpu][product]"
             row[c] = transposed ? w[c * k + r] : w[r * k + c];
           std::vector<std::byte> narrow(columns * size);
           cpu::narrow(row.data(), columns, type, narrow.data());
-          std::copy(narrow.begin(), narrow.end(), file.begin() + 1 + static_cast<long>(r * stride * size));
+          std::copy(narrow.begin(), narrow.end(),
+                    file.begin() + 1 + static_cast<long>(r * stride * size));
         }
         cpu::packed_matrix whole{arena, n, k, storage};
         whole.pack(where, {file.data() + 1, type, n, k, transposed, stride});
@@ -260,12 +276,14 @@ TEST_CASE("bf16 panels hold fp32 weights rounded to nearest even", "[models][cpu
   cpu::gather_rows(where, m, ids, rows.data(), 20);
   for (size_t i = 0; i < ids.size(); ++i) {
     for (size_t c = 0; c < 17; ++c)
-      CHECK(rows[i * 20 + c] == cpu::bf16_to_fp32(cpu::fp32_to_bf16(w[static_cast<size_t>(ids[i]) * 17 + c])));
+      CHECK(rows[i * 20 + c] ==
+            cpu::bf16_to_fp32(cpu::fp32_to_bf16(w[static_cast<size_t>(ids[i]) * 17 + c])));
     CHECK(rows[i * 20 + 17] == 9);
   }
 }
 
-TEST_CASE("an arena aligns its pieces, zeroes them and outgrows its chunks", "[models][cpu][product]") {
+TEST_CASE("an arena aligns its pieces, zeroes them and outgrows its chunks",
+          "[models][cpu][product]") {
   cpu::weight_arena arena{1 << 20};
   for (size_t bytes : {size_t{1}, size_t{100}, size_t{700000}, size_t{5} << 20, size_t{64}}) {
     auto* piece = static_cast<unsigned char*>(arena.allocate(bytes));

@@ -51,7 +51,8 @@ TEST_CASE("pools of several shards work side by side", "[models][cpu][threads]")
     shards.emplace_back([&done] {
       thread_pool pool{2, true};
       for (int job = 0; job < 500; ++job)
-        pool.parallel_for(4, [&done](size_t, size_t) { done.fetch_add(1, std::memory_order_relaxed); });
+        pool.parallel_for(
+            4, [&done](size_t, size_t) { done.fetch_add(1, std::memory_order_relaxed); });
     });
   }
   for (auto& shard : shards)
