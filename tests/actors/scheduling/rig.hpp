@@ -46,6 +46,12 @@ public:
     restart(depth);
   }
 
+  /// On stages of a real model.
+  rig(scheduling::batching_limits limits, std::vector<std::unique_ptr<models::stage>> real)
+      : stages(std::move(real)), limits(limits), policy(limits) {
+    pipe.open(epoch_id{++epoch_}, static_cast<uint32_t>(stages.size()));
+  }
+
   /// New shards with empty caches.
   void restart(uint32_t depth) {
     stages.clear();
@@ -209,10 +215,10 @@ public:
       FAIL(problem);
   }
 
+  std::vector<std::unique_ptr<models::stage>> stages;
   scheduling::batching_limits limits;
   scheduling::batching policy;
   scheduling::pipeline pipe;
-  std::vector<std::unique_ptr<fake_stage>> stages;
   std::deque<step> flying; ///< In flight.
   std::vector<step> done;  ///< Over, whatever came of them.
   std::map<sequence_id, record> records;
