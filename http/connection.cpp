@@ -4,6 +4,8 @@
 
 #include <boost/asio/error.hpp>
 
+#include "troupe/config/error.hpp"
+
 namespace troupe::http {
 
 namespace {
@@ -156,17 +158,17 @@ bool connection::feed() {
       begin_exchange();
       return true;
     case request_reader::status::header_too_long:
-      refuse(431, "BadRequestException",
+      refuse(431, ec::invalid_request, "BadRequestException",
              "The request header is longer than " + std::to_string(settings.max_header_bytes)
                  + " bytes.");
       return false;
     case request_reader::status::body_too_long:
-      refuse(413, "PayloadTooLargeException",
+      refuse(413, ec::payload_too_large, "PayloadTooLargeException",
              "The request body is larger than max_request_size ("
                  + std::to_string(settings.max_request_size) + " bytes).");
       return false;
     case request_reader::status::bad:
-      refuse(400, "BadRequestException", "Invalid HTTP message.");
+      refuse(400, ec::invalid_request, "BadRequestException", "Invalid HTTP message.");
       return false;
   }
   return false;
@@ -301,7 +303,8 @@ void connection::on_timer() {
   if (clock::now() < deadline_)
     return arm_timer();
   if ((phase_ == phase::header && reader_) || phase_ == phase::body)
-    refuse(408, "RequestTimeoutException", "The request did not arrive in time.");
+    refuse(408, ec::request_timeout, "RequestTimeoutException",
+           "The request did not arrive in time.");
   else
     close();
 }

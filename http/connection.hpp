@@ -89,7 +89,8 @@ private:
   bool feed();
   void on_header();
   void begin_exchange();
-  void refuse(int status, std::string_view type, std::string_view message);
+  /// Answers what is no complete request: `code` for OpenAI's routes, `type` for the others.
+  void refuse(int status, ec code, std::string_view type, std::string_view message);
   size_t read_room() const;
 
   // connection_answer.cpp: answering

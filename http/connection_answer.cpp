@@ -30,7 +30,7 @@ void connection::begin_exchange() {
   http_1_0_ = reader_->http_1_0();
   auto given = reader_->take();
   if (!given)
-    return refuse(400, "BadRequestException", "Invalid HTTP message.");
+    return refuse(400, ec::invalid_request, "BadRequestException", "Invalid HTTP message.");
   reader_.reset();
   phase_ = phase::answering;
   expect_nothing();
@@ -54,16 +54,20 @@ void connection::begin_exchange() {
   });
 }
 
-void connection::refuse(int status, std::string_view type, std::string_view message) {
+void connection::refuse(int status, ec code, std::string_view type, std::string_view message) {
+  auto head = reader_ ? reader_->head() : request{};
   reader_.reset();
   phase_ = phase::answering;
   exchange_ = exchange{};
-  request none;
-  admit(front_->state->settings, none);
-  exchange_.id = none.id;
+  admit(front_->state->settings, head);
+  exchange_.method = head.method;
+  exchange_.path = head.path;
+  exchange_.id = head.id;
   exchange_.keep_alive = false;
   exchange_.since = clock::now();
-  send(lmi_error(status, type, message));
+  send(style_of(head.path) == error_style::openai
+           ? openai_error(status, to_string_view(code), message)
+           : lmi_error(status, type, message));
 }
 
 void connection::dispatch(routed what) {
@@ -84,8 +88,7 @@ void connection::start_job(generation_job job) {
     telemetry::log(log_level::warn, exchange_.id, warning);
   exchange_.inference = true;
   exchange_.errors = job.errors;
-  exchange_.model = job.requests.front().model.empty() ? job.fallback_model
-                                                       : job.requests.front().model;
+  exchange_.model = job.requests.front().model;
   exchange_.writer = std::move(job.writer);
   scratch_.clear();
   auto wake = from_elsewhere([](connection& self) { self.take_events(); });
@@ -93,7 +96,7 @@ void connection::start_job(generation_job job) {
   exchange_.parts.resize(job.requests.size());
   for (uint32_t i = 0; i < job.requests.size(); ++i)
     exchange_.parts[i].ticket = front_->engine->submit(std::move(job.requests[i]),
-                                                       job.fallback_model, exchange_.port, i);
+                                                       exchange_.port, i);
 }
 
 void connection::take_events() {

@@ -29,7 +29,6 @@ public:
 
   /// Submits a request; its events, or one failure, arrive at the port under that part's number.
   virtual std::unique_ptr<engine_ticket> submit(generation_request request,
-                                                std::string fallback_model,
                                                 std::shared_ptr<event_port> port,
                                                 uint32_t part) = 0;
 

@@ -51,6 +51,14 @@ std::string named(std::string_view text, std::string_view model) {
   return std::string{text} + std::string{model};
 }
 
+/// Whether the engine could not choose a model because the request named none.
+bool lacks_model_name(std::string_view model, const caf::error& why) {
+  auto code = code_of(why);
+  return model.empty()
+         && (code == ec::model_not_found
+             || (code == ec::invalid_request && text_of(why).starts_with("Parameter model_name")));
+}
+
 reply lmi_reply(const dialect_settings& settings, std::string_view model, const caf::error& why) {
   auto code = code_of(why);
   auto text = text_of(why);
@@ -153,13 +161,6 @@ reply openai_reply(std::string_view model, const caf::error& why) {
 }
 
 } // namespace
-
-bool lacks_model_name(std::string_view model, const caf::error& why) {
-  auto code = code_of(why);
-  return model.empty()
-         && (code == ec::model_not_found
-             || (code == ec::invalid_request && text_of(why).starts_with("Parameter model_name")));
-}
 
 reply lmi_error(int status, std::string_view type, std::string_view message) {
   reply out;

@@ -31,9 +31,6 @@ reply error_reply(error_style style, const dialect_settings& settings, std::stri
 std::string stream_error(error_style style, const dialect_settings& settings,
                          std::string_view model, const caf::error& why);
 
-/// Whether the engine could not choose a model because the request named none.
-bool lacks_model_name(std::string_view model, const caf::error& why);
-
 /// No such route.
 reply unknown_route(error_style style);
 

@@ -45,27 +45,19 @@ void admitted(relay_ptr self, const request_actor& request) {
     tell_request(self, credit_atom_v, std::exchange(state.early_credit, 0));
 }
 
-void submit(relay_ptr self, const engine_actor& engine, generation_request request,
-            std::string fallback) {
+void submit(relay_ptr self, const engine_actor& engine, generation_request request) {
   if (self->state.metrics)
     self->state.metrics->sent(actor_kind::engine);
-  auto again = fallback.empty() || !request.model.empty() ? generation_request{} : request;
   self->request(engine, caf::infinite, submit_atom_v, std::move(request), event_sink{self})
       .then([self](const request_actor& request) { admitted(self, request); },
-            [self, engine, again = std::move(again),
-             fallback = std::move(fallback)](caf::error& why) mutable {
-              if (again.id.empty() || !lacks_model_name(again.model, why))
-                return fail(self, std::move(why));
-              again.model = fallback;
-              submit(self, engine, std::move(again), {});
-            });
+            [self](caf::error& why) { fail(self, std::move(why)); });
 }
 
 } // namespace
 
 relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation_request request,
-                                 std::string fallback_model, std::shared_ptr<event_port> port,
-                                 uint32_t part, telemetry::metrics_ptr metrics) {
+                                 std::shared_ptr<event_port> port, uint32_t part,
+                                 telemetry::metrics_ptr metrics) {
   self->state.port = std::move(port);
   self->state.part = part;
   self->state.metrics = std::move(metrics);
@@ -73,7 +65,7 @@ relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation
     fail(self, caf::make_error(ec::internal, "the request ended without an answer: "
                                                  + caf::to_string(down.reason)));
   });
-  submit(self, engine, std::move(request), std::move(fallback_model));
+  submit(self, engine, std::move(request));
   return {
       [self](event_batch& events) {
         if (self->state.metrics)
@@ -124,29 +116,13 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
               failed({}));
     return;
   }
-  // Runs the query again under the fallback's name when no model was named.
-  auto or_again = [=](auto request, const auto& run) {
-    return [=, fallback = query.fallback_model](caf::error& why) {
-      if (fallback.empty() || !lacks_model_name(request.model, why))
-        return failed(request.model)(why);
-      auto again = request;
-      again.model = fallback;
-      run(std::move(again), failed(fallback));
-    };
-  };
-  if (auto* given = std::get_if<tokenize_request>(&query.what)) {
-    auto run = [=](tokenize_request request, auto on_error) {
-      self->request(engine, caf::infinite, std::move(request))
-          .then([=](const tokenize_answer& x) { answer(tokenize_reply(x)); }, on_error);
-    };
-    run(*given, or_again(*given, run));
-  } else if (auto* given = std::get_if<detokenize_request>(&query.what)) {
-    auto run = [=](detokenize_request request, auto on_error) {
-      self->request(engine, caf::infinite, std::move(request))
-          .then([=](const std::string& text) { answer(detokenize_reply(text)); }, on_error);
-    };
-    run(*given, or_again(*given, run));
-  }
+  if (auto* given = std::get_if<tokenize_request>(&query.what))
+    self->request(engine, caf::infinite, *given)
+        .then([=](const tokenize_answer& x) { answer(tokenize_reply(x)); }, failed(given->model));
+  else if (auto* given = std::get_if<detokenize_request>(&query.what))
+    self->request(engine, caf::infinite, *given)
+        .then([=](const std::string& text) { answer(detokenize_reply(text)); },
+              failed(given->model));
 }
 
 class actor_link final : public engine_link {
@@ -155,11 +131,10 @@ public:
              std::shared_ptr<const front_state> state)
       : system_(system), engine_(std::move(engine)), state_(std::move(state)) {}
 
-  std::unique_ptr<engine_ticket> submit(generation_request request, std::string fallback_model,
+  std::unique_ptr<engine_ticket> submit(generation_request request,
                                         std::shared_ptr<event_port> port, uint32_t part) override {
     return std::make_unique<relay_ticket>(system_.spawn(relay, engine_, std::move(request),
-                                                        std::move(fallback_model), std::move(port),
-                                                        part, state_->metrics));
+                                                        std::move(port), part, state_->metrics));
   }
 
   void ask(engine_query query, answer_function answer) override {

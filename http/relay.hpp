@@ -27,10 +27,9 @@ struct relay_state {
 
 using relay_ptr = relay_actor::stateful_pointer<relay_state>;
 
-/// @param fallback_model Tried when the request names no model and the engine cannot tell which.
 relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation_request request,
-                                 std::string fallback_model, std::shared_ptr<event_port> port,
-                                 uint32_t part, telemetry::metrics_ptr metrics);
+                                 std::shared_ptr<event_port> port, uint32_t part,
+                                 telemetry::metrics_ptr metrics);
 
 /// The link to an engine actor.
 std::unique_ptr<engine_link> link_engine(caf::actor_system& system, engine_actor engine,

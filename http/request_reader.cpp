@@ -66,17 +66,29 @@ bool request_reader::keep_alive() const { return parser_->beast_parser.keep_aliv
 
 bool request_reader::http_1_0() const { return parser_->beast_parser.get().version() < 11; }
 
+namespace {
+
+template <class Message>
+bool copy_head(const Message& message, request& to) {
+  to.method = std::string{message.method_string()};
+  for (const auto& field : message)
+    to.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
+                            std::string{field.value().data(), field.value().size()});
+  return parse_target({message.target().data(), message.target().size()}, to);
+}
+
+} // namespace
+
+request request_reader::head() const {
+  request out;
+  return copy_head(parser_->beast_parser.get(), out) ? out : request{};
+}
+
 std::optional<request> request_reader::take() {
   auto message = parser_->beast_parser.release();
   request out;
-  out.method = std::string{message.method_string()};
-  auto target = message.target();
-  if (!parse_target({target.data(), target.size()}, out))
+  if (!copy_head(message, out))
     return std::nullopt;
-  for (const auto& field : message)
-    out.headers.emplace_back(
-        lower({field.name_string().data(), field.name_string().size()}),
-        std::string{field.value().data(), field.value().size()});
   out.body = std::move(message.body());
   return out;
 }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -40,7 +41,10 @@ public:
   bool keep_alive() const;
   bool http_1_0() const;
 
-  /// @pre `done` was reported. nullopt when the target or a header makes no sense.
+  /// What is known of the request so far, without its body; for errors. Empty when it is broken.
+  request head() const;
+
+  /// @pre `done` was reported. nullopt when the target makes no sense.
   std::optional<request> take();
 
 private:

@@ -178,10 +178,7 @@ routed ask(const front_state& state, const request& r,
   auto parsed = parse(body, std::get<job_context>(context));
   if (auto* why = std::get_if<problem>(&parsed))
     return problem_reply(error_style::openai, *why);
-  engine_query out{.what = std::move(std::get<Request>(parsed)), .errors = error_style::openai};
-  if (auto* named = body.find("model"); named && named->as_string())
-    out.fallback_model = *named->as_string();
-  return out;
+  return engine_query{.what = std::move(std::get<Request>(parsed)), .errors = error_style::openai};
 }
 
 routed show_metrics(const front_state& state, const request& r) {

@@ -20,8 +20,6 @@ struct engine_query {
   using status_view = std::function<reply(const std::vector<model_status>&)>;
   std::variant<status_view, tokenize_request, detokenize_request> what;
   error_style errors = error_style::lmi;
-  /// Tried when no model was named and there are several.
-  std::string fallback_model{};
 };
 
 using routed = std::variant<reply, generation_job, engine_query>;

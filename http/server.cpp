@@ -96,8 +96,11 @@ caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, 
   state.metrics = std::move(metrics);
   state.facts.host = host_name();
   state.facts.version = state.settings.version;
-  if (!state.settings.certificate_file.empty()) {
-    auto tls = tls_context::load(state.settings.certificate_file, state.settings.private_key_file);
+  if (state.settings.tls || !state.settings.certificate_file.empty()) {
+    auto tls = state.settings.certificate_file.empty()
+                   ? tls_context::self_signed(state.facts.host)
+                   : tls_context::load(state.settings.certificate_file,
+                                       state.settings.private_key_file);
     if (!tls)
       return std::move(tls.error());
     front.tls = std::move(*tls);

@@ -34,8 +34,9 @@ struct server_settings {
   std::string address = "127.0.0.1"; ///< Host name or literal address; ignored with `unix_path`.
   uint16_t port = 8080;              ///< 0 = any free one; `server::port` tells which.
   std::string unix_path;             ///< Listen on this socket file instead.
-  std::string certificate_file;      ///< PEM chain; with `private_key_file` it turns TLS on.
-  std::string private_key_file;
+  bool tls = false;                  ///< Serve https.
+  std::string certificate_file;      ///< PEM chain; empty = a self-signed certificate made at start.
+  std::string private_key_file;      ///< PEM key that belongs to it.
   uint32_t threads = 0;              ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
   size_t max_header_bytes = 32 * 1024;        ///< Also bounds pipelined bytes kept aside.

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <climits>
+#include <cstring>
 
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 
 #include "troupe/config/error.hpp"
 
@@ -18,15 +21,16 @@ SSL* session(void* p) { return static_cast<SSL*>(p); }
 
 caf::error tls_problem(const std::string& what) {
   auto code = ERR_get_error();
-  std::string why = code ? ERR_reason_error_string(code) : "unknown reason";
+  auto* text = ERR_SYSTEM_ERROR(code) ? std::strerror(ERR_GET_REASON(code))
+                                      : ERR_reason_error_string(code);
+  std::string why = text ? text : "unknown reason";
   ERR_clear_error();
   return caf::make_error(ec::bad_option, what + ": " + why);
 }
 
 } // namespace
 
-caf::expected<std::shared_ptr<tls_context>> tls_context::load(const std::string& certificate_file,
-                                                              const std::string& key_file) {
+caf::expected<std::shared_ptr<tls_context>> tls_context::make() {
   auto* native = SSL_CTX_new(TLS_server_method());
   if (!native)
     return tls_problem("TLS cannot be set up");
@@ -35,12 +39,48 @@ caf::expected<std::shared_ptr<tls_context>> tls_context::load(const std::string&
   // A write that is tried again comes from the same bytes at a place that may have moved.
   SSL_CTX_set_mode(native, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
                                | SSL_MODE_RELEASE_BUFFERS);
+  return out;
+}
+
+caf::expected<std::shared_ptr<tls_context>> tls_context::load(const std::string& certificate_file,
+                                                              const std::string& key_file) {
+  auto out = make();
+  if (!out)
+    return out;
+  auto* native = static_cast<SSL_CTX*>((*out)->native());
   if (SSL_CTX_use_certificate_chain_file(native, certificate_file.c_str()) != 1)
     return tls_problem("certificate_file " + certificate_file + " cannot be used");
   if (SSL_CTX_use_PrivateKey_file(native, key_file.c_str(), SSL_FILETYPE_PEM) != 1)
     return tls_problem("private_key_file " + key_file + " cannot be used");
   if (SSL_CTX_check_private_key(native) != 1)
     return tls_problem("private_key_file " + key_file + " does not fit " + certificate_file);
+  return out;
+}
+
+caf::expected<std::shared_ptr<tls_context>> tls_context::self_signed(const std::string& host) {
+  constexpr unsigned key_bits = 2048;
+  constexpr long year_seconds = 365L * 24 * 3600;
+  auto out = make();
+  if (!out)
+    return out;
+  auto* native = static_cast<SSL_CTX*>((*out)->native());
+  std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key{EVP_RSA_gen(key_bits), EVP_PKEY_free};
+  std::unique_ptr<X509, decltype(&X509_free)> made{X509_new(), X509_free};
+  if (!key || !made)
+    return tls_problem("a self-signed certificate cannot be made");
+  X509_set_version(made.get(), 2);
+  ASN1_INTEGER_set(X509_get_serialNumber(made.get()), 1);
+  X509_gmtime_adj(X509_getm_notBefore(made.get()), 0);
+  X509_gmtime_adj(X509_getm_notAfter(made.get()), year_seconds);
+  X509_set_pubkey(made.get(), key.get());
+  auto* name = X509_get_subject_name(made.get());
+  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
+                             reinterpret_cast<const unsigned char*>(host.c_str()), -1, -1, 0);
+  X509_set_issuer_name(made.get(), name);
+  if (X509_sign(made.get(), key.get(), EVP_sha256()) == 0
+      || SSL_CTX_use_certificate(native, made.get()) != 1
+      || SSL_CTX_use_PrivateKey(native, key.get()) != 1)
+    return tls_problem("a self-signed certificate cannot be made");
   return out;
 }
 

@@ -17,12 +17,14 @@ using stream_socket =
     boost::asio::basic_stream_socket<boost::asio::generic::stream_protocol,
                                      boost::asio::io_context::executor_type>;
 
-/// A certificate and its key, shared by all connections. Null context = no TLS.
+/// A certificate and its key, shared by all connections.
 class tls_context {
 public:
   /// Errors: ec::bad_option when a file cannot be read or the key does not fit.
   static caf::expected<std::shared_ptr<tls_context>> load(const std::string& certificate_file,
                                                           const std::string& key_file);
+  /// With a fresh RSA key, valid for a year. Errors: ec::bad_option when OpenSSL cannot.
+  static caf::expected<std::shared_ptr<tls_context>> self_signed(const std::string& host);
   ~tls_context();
   tls_context(const tls_context&) = delete;
   tls_context& operator=(const tls_context&) = delete;
@@ -30,6 +32,7 @@ public:
 
 private:
   explicit tls_context(void* native) : native_(native) {}
+  static caf::expected<std::shared_ptr<tls_context>> make();
   void* native_;
 };
 

@@ -5,6 +5,12 @@
 
 namespace troupe::http {
 
+std::string named_model(const job_context& context, std::string_view in_body) {
+  bool placeholder = in_body == "tgi" || in_body == "dummy";
+  return context.v1_route && context.model.empty() && !placeholder ? std::string{in_body}
+                                                                   : context.model;
+}
+
 generation_request make_request(const job_context& context) {
   generation_request out;
   out.id = context.id;

@@ -42,8 +42,6 @@ struct generation_job {
   std::vector<generation_request> requests;
   std::unique_ptr<answer_writer> writer;
   error_style errors = error_style::lmi;
-  /// Tried when the request names no model and there is more than one (OpenAI's "model").
-  std::string fallback_model;
   std::vector<std::string> warnings;
 };
 
@@ -58,6 +56,11 @@ struct job_context {
   bool v1_route = false;  ///< /v1/*: OpenAI's rules rather than LMI's.
   bool accepts_sse = false; ///< Accept contains text/event-stream.
 };
+
+/// The body's "model", where it selects one: on OpenAI's routes, unless query or header named one
+/// already. Clients of a single model send placeholders ("tgi", "dummy" by huggingface_hub), which
+/// count as no name.
+std::string named_model(const job_context& context, std::string_view in_body);
 
 /// A request with everything that does not come from the body.
 generation_request make_request(const job_context& context);

@@ -180,15 +180,12 @@ parsed_job parse_chat(const json::value& body, const job_context& context) {
 
   format.id = answer_id("chatcmpl-");
   format.created = unix_time();
-  format.model = !named.empty()           ? named
-                 : !context.model.empty() ? context.model
-                                          : context.settings.default_model;
+  request.model = named_model(context, named);
+  format.model = request.model.empty() ? context.settings.default_model : request.model;
   format.choices = params.n;
   format.openai_words = context.settings.openai_finish_reasons.value_or(context.v1_route);
   format.final_chunk = context.v1_route;
   job.errors = context.v1_route ? error_style::openai : error_style::lmi;
-  if (context.v1_route && context.model.empty())
-    job.fallback_model = named;
   job.requests.push_back(std::move(request));
   job.writer = make_chat_writer(std::move(format));
   return job;

@@ -120,15 +120,12 @@ parsed_job parse_completions(const json::value& body, const job_context& context
 
   format.id = answer_id("cmpl-");
   format.created = unix_time();
-  format.model = !named.empty()           ? named
-                 : !context.model.empty() ? context.model
-                                          : context.settings.default_model;
+  request.model = named_model(context, named);
+  format.model = request.model.empty() ? context.settings.default_model : request.model;
   format.prompts = static_cast<uint32_t>(prompts.size());
   format.choices = params.n;
   format.openai_words = context.settings.openai_finish_reasons.value_or(true);
   job.errors = error_style::openai;
-  if (context.model.empty())
-    job.fallback_model = named;
   for (auto& one : prompts) {
     auto& added = job.requests.emplace_back(request);
     one.add_special_tokens = special;

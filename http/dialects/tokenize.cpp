@@ -44,7 +44,7 @@ std::variant<tokenize_request, problem> parse_tokenize(const json::value& body,
     return problem{"", "the body must be a JSON object, not " + std::string{body.kind()}};
   field_reader from{body};
   tokenize_request out;
-  out.model = context.model;
+  out.model = named_model(context, from.string({"model"}).value_or(""));
   auto special = from.boolean({"add_special_tokens"});
   if (from.raw({"messages"})) {
     read_chat(from, context, out.input);
@@ -65,13 +65,14 @@ std::variant<detokenize_request, problem> parse_detokenize(const json::value& bo
   if (!body.as_object())
     return problem{"", "the body must be a JSON object, not " + std::string{body.kind()}};
   field_reader from{body};
+  auto named = from.string({"model"}).value_or("");
   auto tokens = from.token_ids({"tokens"});
   if (!tokens)
     from.fail("tokens", "tokens is required: an array of token ids");
   if (from.failed())
     return *from.failed();
   detokenize_request out;
-  out.model = context.model;
+  out.model = named_model(context, named);
   out.tokens = std::move(*tokens);
   return out;
 }

@@ -114,6 +114,20 @@ TEST_CASE_METHOD(chat, "bad chats are refused by name", "[http][chat]") {
   CHECK(complaint(parse(text)).find(named) != std::string::npos);
 }
 
+TEST_CASE_METHOD(chat, "the body's model selects on v1 routes only", "[http][chat]") {
+  settings.default_model = "tiny";
+  auto name = [&](std::string_view more) { return job(more).requests.front().model; };
+  CHECK(name(R"(,"model":"a")") == "a");
+  CHECK(name("").empty());
+  CHECK(name(R"(,"model":"tgi")").empty());
+  CHECK(name(R"(,"model":"dummy")").empty());
+  model = "q";
+  CHECK(name(R"(,"model":"a")") == "q");
+  model.clear();
+  v1 = false;
+  CHECK(name(R"(,"model":"a")").empty());
+}
+
 TEST_CASE_METHOD(chat, "a trusted server takes the request's template", "[http][chat]") {
   settings.trust_request_template = true;
   CHECK(job(R"(,"chat_template":"{{x}}")").requests.front().input.chat_template == "{{x}}");
@@ -152,7 +166,7 @@ TEST_CASE_METHOD(chat, "finish words follow the route unless the option forces t
 
 TEST_CASE_METHOD(chat, "the v1 stream has a last chunk with the reason", "[http][chat]") {
   auto made = job(R"(,"stream":true,"model":"m","stream_options":{"include_usage":true})");
-  CHECK(made.fallback_model == "m");
+  CHECK(made.requests.front().model == "m");
   auto out = written(*made.writer,
                      {prompt_of(5), batch({token(1, "a")}),
                       last({token(2, "b")}, {ending(finish_reason::length, "ab", 2)})});

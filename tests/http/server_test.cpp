@@ -96,6 +96,15 @@ TEST_CASE("a body over the limit is refused before it is read", "[http][server]"
     CHECK(a->header("connection") == "close");
     CHECK(c.closed_by_server());
   }
+  SECTION("announced to an OpenAI route") {
+    client c{here.port()};
+    c.send("POST /v1/completions HTTP/1.1\r\nx-request-id: a\r\ncontent-length: 5000\r\n\r\n");
+    auto a = c.receive();
+    REQUIRE(a);
+    CHECK(a->status == 413);
+    CHECK(a->header("x-request-id") == "a");
+    CHECK(a->body.find("\"code\":\"payload_too_large\"") != std::string::npos);
+  }
   SECTION("in chunks") {
     client c{here.port()};
     c.send("POST /invocations HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n"
