@@ -44,11 +44,7 @@ http::server_settings server_settings_of(const config::settings& s, const config
   result.address = where.host;
   result.port = where.port;
   result.unix_path = where.unix_path;
-  if (where.tls) {
-    result.certificate_file = s.text("certificate_file");
-    result.private_key_file = s.text("private_key_file");
-  }
-  result.unix_path = where.unix_path;
+  result.tls = where.tls;
   if (where.tls) {
     result.certificate_file = s.text("certificate_file");
     result.private_key_file = s.text("private_key_file");
