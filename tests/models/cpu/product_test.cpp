@@ -107,7 +107,7 @@ TEST_CASE("a row's bits do not depend on rows beside it, on its place or on thre
           cpu::context where{threads, level};
           for (size_t m : {2, 5, 14, 15, 16, 32, 40, 64, 65, 150, 512}) {
             // The longest sums with the fewest rows that still are cut in every way.
-            if (k > 2000 && m > 150)
+            if (k > 2000 && (m > 150 || threads != 2))
               continue;
             for (size_t shift : {0, 3}) {
               INFO(troupe::test::name_of(level)
@@ -160,7 +160,7 @@ TEST_CASE("a gated product has the bits of a plain one followed by the activatio
     cpu::context where{2, level};
     for (dtype storage : {dtype::fp32, dtype::bf16}) {
       for (size_t half : {32, 75}) {
-        const size_t k = half == 32 ? 4200 : 90;
+        const size_t k = half == 32 ? 2200 : 90;
         const linear l{where, 2 * half, k, storage};
         cpu::weight_arena arena{1 << 20};
         cpu::packed_matrix gated{arena, 2 * half, k, storage, cpu::column_order::gated};
@@ -172,7 +172,7 @@ TEST_CASE("a gated product has the bits of a plain one followed by the activatio
           CHECK(same_bits(row, {l.w.data() + i * k, k}));
         }
         const auto bias = random_floats(2 * half, 8);
-        for (size_t m : {1, 7, 40, 100}) {
+        for (size_t m : {1, 15, 70}) {
           const auto x = random_floats(m * k, 9);
           for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
             for (auto kind : {cpu::activation_kind::silu, cpu::activation_kind::gelu}) {
