@@ -326,6 +326,10 @@ TEST_CASE_METHOD(lone_shard, "steps wait for their epoch's wiring, older ones ar
   CHECK(out->results == std::vector{step_id{1}, step_id{3}, step_id{5}});
 }
 
+// ThreadSanitizer can't see how Debian's CAF, which is built without it, hands messages from thread
+// to thread, and takes each for a race.
+#ifndef __SANITIZE_THREAD__
+
 namespace {
 
 /// Lets the two shards' threads see what the other one does.
@@ -431,3 +435,5 @@ TEST_CASE("on real threads the first shard computes a step while the second has 
   std::iota(prompt.begin(), prompt.end(), 0);
   CHECK(tokens->begin()->second.tokens == test::fake_generate(prompt, 12, 2).generated);
 }
+
+#endif
