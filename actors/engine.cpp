@@ -51,9 +51,9 @@ engine_actor::behavior_type engine_behavior(engine_ptr self, telemetry::metrics_
                                             engine_settings settings) {
   auto& state = self->state;
   state.metrics = std::move(metrics);
-  state.supervisor = self->spawn(supervisor_behavior, self->address(),
-                                 std::move(settings.factories), state.metrics,
-                                 settings.memory_bytes);
+  state.supervisor =
+      self->spawn(supervisor_behavior, self->address(), std::move(settings.factories),
+                  state.metrics, settings.memory_bytes);
   // Without its registry an engine can do nothing; its owner sees it end.
   self->set_down_handler([self](caf::down_msg& down) { self->quit(std::move(down.reason)); });
   self->monitor(state.supervisor);

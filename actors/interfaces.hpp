@@ -70,7 +70,7 @@ using request_actor = caf::typed_actor<
     caf::reacts_to<submit_atom>,
     // From the scheduler: what a sequence produced.
     caf::reacts_to<token_batch>,
-    // From the scheduler: the sequence ended by itself; its last tokens came before.
+    // From the scheduler: the sequence has ended, and nothing about it follows.
     caf::reacts_to<done_atom, sequence_id, sequence_end>,
     // From the scheduler or the model: the sequence ended with an error.
     caf::reacts_to<fault_atom, sequence_id, caf::error>,
@@ -127,7 +127,7 @@ using scheduler_actor = caf::typed_actor<
     // invalid_request (can never fit the KV cache), shutting_down. A slot timeout arrives as fault.
     caf::replies_to<submit_atom, new_sequence, token_receiver>::with<sequence_id>,
     // A stop string was found, or nobody wants more. Unknown ids are ignored. Frees slot and blocks
-    // as soon as no step in flight names them.
+    // as soon as no step in flight names them; confirmed to the receiver by done.
     caf::reacts_to<finish_atom, sequence_id>,
     // Keeps KV and slot but schedules no more of it / schedules it again.
     caf::reacts_to<park_atom, sequence_id>,

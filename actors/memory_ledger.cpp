@@ -62,8 +62,8 @@ void memory_ledger::release(const std::string& owner) {
 }
 
 uint64_t usable_memory() {
-  auto physical = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-                  static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  auto physical =
+      static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   // A container's limit; the file holds "max" where there is none.
   std::ifstream file{"/sys/fs/cgroup/memory.max"};
   uint64_t limit = 0;

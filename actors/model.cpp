@@ -15,23 +15,17 @@ using telemetry::actor_kind;
 using telemetry::log_level;
 
 caf::error not_ready(const model_actor_state& state) {
-  auto text = "model '" + state.spec.name + "' is not ready: " + std::string{to_string_view(state.phase)};
+  auto text =
+      "model '" + state.spec.name + "' is not ready: " + std::string{to_string_view(state.phase)};
   if (!state.problem.empty())
     text += " (" + state.problem + ")";
   return caf::make_error(ec::model_not_ready, std::move(text));
 }
 
-void tell_guests(model_ptr self, const caf::error& err) {
-  for (auto& [id, guest] : self->state.guests) {
-    self->state.metrics->sent(actor_kind::request);
-    self->send(guest.actor, drain_atom_v, err);
-  }
-}
-
 // -- admission -----------------------------------------------------------------------------------
 
-/// Every slot and every place in the queue is taken. Choices are counted, not requests: each of them
-/// is a sequence that needs a slot.
+/// Every slot and every place in the queue is taken. Choices are counted, not requests: each of
+/// them is a sequence that needs a slot.
 bool is_full(const model_actor_state& state, uint32_t choices) {
   auto places = uint64_t{state.spec.queue_limit} + state.spec.load.max_sequences;
   return uint64_t{state.choices} + choices > places;
@@ -64,8 +58,7 @@ void check_deadlines(model_ptr self) {
     if (guest == state.guests.end())
       continue;
     guest->second.deadline = {};
-    self->send(guest->second.actor, timeout_atom_v,
-               static_cast<uint32_t>(request_timer::deadline));
+    self->send(guest->second.actor, timeout_atom_v, static_cast<uint32_t>(request_timer::deadline));
   }
   arm_deadline(self);
 }
@@ -87,8 +80,7 @@ caf::result<request_actor> admit(model_ptr self, generation_request& request,
   if (is_full(state, choices)) {
     ended.add();
     return caf::make_error(ec::queue_full,
-                           "model '" + state.spec.name + "' has " +
-                               std::to_string(state.choices) +
+                           "model '" + state.spec.name + "' has " + std::to_string(state.choices) +
                                " sequences running and waiting, as many as it takes "
                                "(max_rolling_batch_size + job_queue_size): try again later");
   }
@@ -142,7 +134,8 @@ bool guest_left(model_ptr self, const caf::down_msg& down) {
   return true;
 }
 
-// -- status, tokens, drain -------------------------------------------------------------------------
+// -- status, tokens, drain
+// -------------------------------------------------------------------------
 
 model_status describe(const model_actor_state& state) {
   model_status s;
@@ -169,8 +162,8 @@ model_status describe(const model_actor_state& state) {
   return s;
 }
 
-/// The scheduler knows which sequences hold a slot; the rest of those in flight are waiting for one,
-/// or for a tokenizer.
+/// The scheduler knows which sequences hold a slot; the rest of those in flight are waiting for
+/// one, or for a tokenizer.
 caf::result<model_status> report(model_ptr self) {
   auto& state = self->state;
   auto promise = self->make_response_promise<model_status>();
@@ -253,22 +246,22 @@ caf::result<model_status> await_loaded(model_ptr self) {
 void timed_out(model_ptr self, model_timer which) {
   auto& state = self->state;
   switch (which) {
-    case model_timer::loading:
-      if (state.phase == model_state::loading)
-        give_up(self, caf::make_error(ec::model_not_ready,
-                                      "loading took longer than " +
-                                          std::to_string(state.spec.loading_timeout_ms) +
-                                          " ms (model_loading_timeout)"));
-      break;
-    case model_timer::reload:
-      reload_dead_shards(self);
-      break;
-    case model_timer::drain:
-      tell_guests(self, drain_timed_out(state.spec.name));
-      break;
-    case model_timer::deadline:
-      check_deadlines(self);
-      break;
+  case model_timer::loading:
+    if (state.phase == model_state::loading)
+      give_up(self, caf::make_error(ec::model_not_ready,
+                                    "loading took longer than " +
+                                        std::to_string(state.spec.loading_timeout_ms) +
+                                        " ms (model_loading_timeout)"));
+    break;
+  case model_timer::reload:
+    reload_dead_shards(self);
+    break;
+  case model_timer::drain:
+    tell_guests(self, drain_timed_out(state.spec.name));
+    break;
+  case model_timer::deadline:
+    check_deadlines(self);
+    break;
   }
 }
 
@@ -292,12 +285,21 @@ void give_up(model_ptr self, caf::error err) {
   state.problem = text_of(err);
   tell_guests(self, err);
   dismiss_children(state);
-  if (state.supervisor)
+  if (state.supervisor) {
+    state.metrics->sent(actor_kind::supervisor);
     self->request(state.supervisor, caf::infinite, reserve_atom_v, state.spec.name, uint64_t{0},
                   uint64_t{0})
         .then([](done_atom) {}, [](const caf::error&) {});
+  }
   for (auto& waiter : std::exchange(state.load_waiters, {}))
     waiter.deliver(err);
+}
+
+void tell_guests(model_ptr self, const caf::error& err) {
+  for (auto& [id, guest] : self->state.guests) {
+    self->state.metrics->sent(actor_kind::request);
+    self->send(guest.actor, drain_atom_v, err);
+  }
 }
 
 caf::error drain_timed_out(const std::string& model) {
@@ -306,7 +308,9 @@ caf::error drain_timed_out(const std::string& model) {
                                                 "passed: send the request to another server");
 }
 
-model_actor_state::~model_actor_state() { dismiss_children(*this); }
+model_actor_state::~model_actor_state() {
+  dismiss_children(*this);
+}
 
 model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
                                           model_factories factories, supervisor_actor supervisor,
@@ -348,9 +352,16 @@ model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
         handled();
         return drain(self, wait_ms);
       },
-      [=](loaded_atom, uint32_t index) { shard_loaded(self, index); },
-      [=](fault_atom, uint32_t index, const caf::error& err) { shard_failed(self, index, err); },
+      [=](loaded_atom, uint32_t index) {
+        handled();
+        shard_loaded(self, index);
+      },
+      [=](fault_atom, uint32_t index, const caf::error& err) {
+        handled();
+        shard_failed(self, index, err);
+      },
       [=](progress_atom, uint32_t index, uint64_t done, uint64_t total) {
+        handled();
         shard_progress(self, index, done, total);
       },
       [=](loaded_atom) { parts_ready(self); },

@@ -95,7 +95,8 @@ struct model_actor_state {
   std::unordered_map<caf::actor_id, model_guest> guests;
   uint32_t choices = 0; ///< Of all guests.
   std::multimap<caf::actor_clock::time_point, caf::actor_id> deadlines;
-  caf::actor_clock::time_point deadline_timer{}; ///< When the next deadline message comes; zero: none.
+  caf::actor_clock::time_point
+      deadline_timer{}; ///< When the next deadline message comes; zero: none.
 
   std::vector<caf::typed_response_promise<model_status>> load_waiters;
   std::vector<caf::typed_response_promise<done_atom>> drain_waiters;

@@ -122,9 +122,8 @@ void wire(model_ptr self) {
   auto scheduler = caf::actor_cast<caf::actor>(state.scheduler);
   std::vector<shard_actor> actors;
   for (size_t i = 0; i < state.shards.size(); ++i) {
-    auto next = i + 1 < state.shards.size()
-                    ? caf::actor_cast<caf::actor>(state.shards[i + 1].actor)
-                    : caf::actor{};
+    auto next = i + 1 < state.shards.size() ? caf::actor_cast<caf::actor>(state.shards[i + 1].actor)
+                                            : caf::actor{};
     state.metrics->sent(telemetry::actor_kind::shard);
     self->send(state.shards[i].actor, wire_atom_v, state.epoch, next, scheduler);
     actors.push_back(state.shards[i].actor);
@@ -159,16 +158,16 @@ void shard_died(model_ptr self, uint32_t index, const caf::error& why) {
   state.shards[index].actor = nullptr;
   state.shards[index].loaded = false;
   if (state.phase == model_state::loading)
-    return give_up(self, caf::make_error(ec::device_lost, who + " died while loading: " +
-                                                              caf::to_string(why)));
+    return give_up(self, caf::make_error(ec::device_lost,
+                                         who + " died while loading: " + caf::to_string(why)));
   state.metrics->sent(telemetry::actor_kind::scheduler);
   self->send(state.scheduler, lost_atom_v);
   if (!survive(self, who, why))
     return;
   if (state.phase == model_state::ready)
     state.phase = model_state::reloading;
-  auto wait = backoff_after(state.deaths, state.factories.first_backoff,
-                            state.factories.longest_backoff);
+  auto wait =
+      backoff_after(state.deaths, state.factories.first_backoff, state.factories.longest_backoff);
   self->delayed_send(self, wait, timeout_atom_v, static_cast<uint32_t>(model_timer::reload));
 }
 
@@ -177,11 +176,10 @@ void shard_died(model_ptr self, uint32_t index, const caf::error& why) {
 void scheduler_died(model_ptr self, const caf::error& why) {
   auto& state = self->state;
   state.scheduler = nullptr;
-  auto err = caf::make_error(ec::internal, "the scheduler of model '" + state.spec.name +
-                                               "' died (" + caf::to_string(why) +
-                                               "); send the request again");
-  for (auto& [id, guest] : state.guests)
-    self->send(guest.actor, drain_atom_v, err);
+  auto err =
+      caf::make_error(ec::internal, "the scheduler of model '" + state.spec.name + "' died (" +
+                                        caf::to_string(why) + "); send the request again");
+  tell_guests(self, err);
   if (!survive(self, "the scheduler", why))
     return;
   make_scheduler(self);
@@ -268,8 +266,8 @@ void child_died(model_ptr self, const caf::down_msg& down) {
     if (member.actor && down.source == member.actor.address()) {
       // Jobs in its mailbox have been answered with an error; the next ones find its successor.
       telemetry::log(log_level::error, {},
-                     "model '" + state.spec.name + "': a tokenizer died: " +
-                         caf::to_string(down.reason));
+                     "model '" + state.spec.name +
+                         "': a tokenizer died: " + caf::to_string(down.reason));
       make_tokenizer(self, member);
       return publish_environment(self);
     }

@@ -34,6 +34,9 @@ void set_ready(model_ptr self);
 /// The model fails for good: whoever waits for it, loading or generating, hears this error.
 void give_up(model_ptr self, caf::error err);
 
+/// Ends all requests with this error.
+void tell_guests(model_ptr self, const caf::error& err);
+
 caf::error drain_timed_out(const std::string& model);
 
 } // namespace troupe

@@ -13,35 +13,35 @@ using telemetry::actor_kind;
 
 telemetry::outcome outcome_of(finish_reason reason) {
   switch (reason) {
-    case finish_reason::eos_token:
-      return telemetry::outcome::eos_token;
-    case finish_reason::stop_sequence:
-      return telemetry::outcome::stop_sequence;
-    case finish_reason::length:
-      return telemetry::outcome::length;
-    default:
-      return telemetry::outcome::failed;
+  case finish_reason::eos_token:
+    return telemetry::outcome::eos_token;
+  case finish_reason::stop_sequence:
+    return telemetry::outcome::stop_sequence;
+  case finish_reason::length:
+    return telemetry::outcome::length;
+  default:
+    return telemetry::outcome::failed;
   }
 }
 
 telemetry::outcome outcome_of(const caf::error& err) {
   switch (code_of(err)) {
-    case ec::cancelled:
-    case ec::slow_reader:
-      return telemetry::outcome::cancelled;
-    case ec::queue_full:
-    case ec::model_not_ready:
-    case ec::shutting_down:
-      return telemetry::outcome::refused;
-    case ec::invalid_request:
-    case ec::prompt_too_long:
-    case ec::template_failed:
-      return telemetry::outcome::invalid;
-    case ec::request_timeout:
-    case ec::slot_timeout:
-      return telemetry::outcome::timeout;
-    default:
-      return telemetry::outcome::failed;
+  case ec::cancelled:
+  case ec::slow_reader:
+    return telemetry::outcome::cancelled;
+  case ec::queue_full:
+  case ec::model_not_ready:
+  case ec::shutting_down:
+    return telemetry::outcome::refused;
+  case ec::invalid_request:
+  case ec::prompt_too_long:
+  case ec::template_failed:
+    return telemetry::outcome::invalid;
+  case ec::request_timeout:
+  case ec::slot_timeout:
+    return telemetry::outcome::timeout;
+  default:
+    return telemetry::outcome::failed;
   }
 }
 
@@ -60,21 +60,40 @@ void tell_scheduler(request_ptr self, Ts&&... xs) {
   self->send(self->state.env->scheduler, std::forward<Ts>(xs)...);
 }
 
-/// Nothing more will be told: hands back what the scheduler still holds and ends. A sequence whose
-/// admission is still on its way is found by the scheduler, which monitors its receivers.
+/// Ends at once. Whoever was monitored outlives many requests and would keep a note of each.
+void leave(request_ptr self) {
+  self->demonitor(self->state.owner);
+  self->demonitor(self->state.sink.address());
+  self->quit();
+}
+
+/// Hands a sequence back to the scheduler.
+void give_back(request_ptr self, request_branch& branch) {
+  if (branch.live && !std::exchange(branch.returned, true))
+    tell_scheduler(self, finish_atom_v, branch.sequence);
+}
+
+/// Ends once the scheduler has confirmed all ends, so that no message arrives at nobody (mailbox
+/// depths are counted) and the model knows the slots to be free.
+void leave_when_settled(request_ptr self) {
+  auto& state = self->state;
+  if (state.over && state.unanswered == 0 &&
+      std::none_of(state.branches.begin(), state.branches.end(),
+                   [](const auto& branch) { return branch.live; }))
+    leave(self);
+}
+
+/// Nothing more will be told.
 void wind_up(request_ptr self, telemetry::outcome how) {
   auto& state = self->state;
   state.over = true;
   for (auto& branch : state.branches)
-    if (std::exchange(branch.live, false))
-      tell_scheduler(self, finish_atom_v, branch.sequence);
+    if (!branch.text.ended())
+      give_back(self, branch);
   state.env->numbers->ended(how).add();
   state.env->numbers->request_time.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
-  // Whoever is monitored outlives many requests and would keep a note of each.
-  self->demonitor(state.owner);
-  self->demonitor(state.sink.address());
-  self->quit();
+  leave_when_settled(self);
 }
 
 void deliver(request_ptr self) {
@@ -92,8 +111,8 @@ void fail(request_ptr self, caf::error err) {
   if (state.over)
     return;
   auto how = outcome_of(err);
-  auto level = how == telemetry::outcome::failed ? telemetry::log_level::error
-                                                 : telemetry::log_level::info;
+  auto level =
+      how == telemetry::outcome::failed ? telemetry::log_level::error : telemetry::log_level::info;
   if (telemetry::logs(level))
     telemetry::log(level, state.request.id, text_of(err));
   // A stream has shown what came before; in a collected answer an error leaves no use for it.
@@ -108,7 +127,7 @@ void park(request_ptr self) {
   state.parked = true;
   state.last_credit = self->clock().now();
   for (auto& branch : state.branches)
-    if (branch.live)
+    if (branch.live && !branch.text.ended())
       tell_scheduler(self, park_atom_v, branch.sequence);
   if (state.request.read_timeout_ms > 0 && !std::exchange(state.reading_timer, true))
     self->delayed_send(self, std::chrono::milliseconds{state.request.read_timeout_ms},
@@ -119,7 +138,7 @@ void resume(request_ptr self) {
   auto& state = self->state;
   state.parked = false;
   for (auto& branch : state.branches)
-    if (branch.live)
+    if (branch.live && !branch.text.ended())
       tell_scheduler(self, resume_atom_v, branch.sequence);
 }
 
@@ -180,8 +199,9 @@ request_branch* branch_of(request_ptr self, sequence_id id) {
   return nullptr;
 }
 
-/// The prompt's event goes before the first token. Where log-probabilities of the prompt are wanted,
-/// only the first choice's sequence brings them, and tokens of the others wait for it in `out`.
+/// The prompt's event goes before the first token. Where log-probabilities of the prompt are
+/// wanted, only the first choice's sequence brings them, and tokens of the others wait for it in
+/// `out`.
 void tell_prompt(request_ptr self, const request_branch& branch, const token_batch& batch) {
   auto& state = self->state;
   const auto& params = state.request.params;
@@ -215,8 +235,7 @@ void take_tokens(request_ptr self, token_batch& batch) {
       continue;
     // A stop string is known only here; the scheduler sees by itself that the others end.
     if (branch->text.found_stop())
-      tell_scheduler(self, finish_atom_v, branch->sequence);
-    branch->live = false;
+      give_back(self, *branch);
     close_branch(self, *branch);
     break;
   }
@@ -226,9 +245,11 @@ void take_tokens(request_ptr self, token_batch& batch) {
 void sequence_ended(request_ptr self, sequence_id id, sequence_end how) {
   auto& state = self->state;
   auto* branch = branch_of(self, id);
-  if (state.over || branch == nullptr)
+  if (branch == nullptr)
     return;
   branch->live = false;
+  if (state.over)
+    return leave_when_settled(self);
   if (branch->text.ended())
     return;
   branch->text.end(how == sequence_end::length ? finish_reason::length : finish_reason::eos_token);
@@ -238,20 +259,34 @@ void sequence_ended(request_ptr self, sequence_id id, sequence_end how) {
 
 void sequence_failed(request_ptr self, sequence_id id, const caf::error& err) {
   auto* branch = branch_of(self, id);
-  if (branch == nullptr || branch->text.ended())
+  if (branch == nullptr)
     return;
   branch->live = false;
-  fail(self, typed(err, "the scheduler"));
+  if (self->state.over)
+    return leave_when_settled(self);
+  if (!branch->text.ended())
+    fail(self, typed(err, "the scheduler"));
 }
 
 void admitted(request_ptr self, size_t index, sequence_id id) {
   auto& state = self->state;
+  --state.unanswered;
   auto& branch = state.branches[index];
   branch.sequence = id;
   branch.admitted = true;
   branch.live = true;
-  if (state.parked)
+  if (state.over)
+    give_back(self, branch);
+  else if (state.parked)
     tell_scheduler(self, park_atom_v, id);
+}
+
+void refused(request_ptr self, const caf::error& err) {
+  --self->state.unanswered;
+  if (self->state.over)
+    leave_when_settled(self);
+  else
+    fail(self, typed(err, "the scheduler"));
 }
 
 void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
@@ -268,6 +303,7 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
   env.numbers->prompt_tokens.add(tokens.size());
   state.prompt = std::move(tokens);
   state.open = count;
+  state.unanswered = count;
   state.branches.reserve(count);
   auto receiver = caf::actor_cast<token_receiver>(self);
   for (uint32_t i = 0; i < count; ++i) {
@@ -276,7 +312,7 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
     self->request(env.scheduler, caf::infinite, submit_atom_v,
                   make_sequence(state.request, env.info, state.prompt, max_new, i), receiver)
         .then([=](sequence_id id) { admitted(self, i, id); },
-              [=](const caf::error& err) { fail(self, typed(err, "the scheduler")); });
+              [=](const caf::error& err) { refused(self, err); });
   }
 }
 
@@ -329,8 +365,9 @@ void reading_timer(request_ptr self) {
                                           " ms while " + std::to_string(state.outstanding) +
                                           " bytes were waiting (chunked_read_timeout)"));
   state.reading_timer = true;
-  self->delayed_send(self, std::chrono::duration_cast<std::chrono::milliseconds>(limit - idle) +
-                               std::chrono::milliseconds{1},
+  self->delayed_send(self,
+                     std::chrono::duration_cast<std::chrono::milliseconds>(limit - idle) +
+                         std::chrono::milliseconds{1},
                      timeout_atom_v, static_cast<uint32_t>(request_timer::reading));
 }
 
@@ -344,9 +381,16 @@ void timed_out(request_ptr self, uint32_t which) {
 
 void drain(request_ptr self) {
   if (!self->state.drawn)
-    fail(self, caf::make_error(ec::shutting_down,
-                               std::string{"the server is shutting down and had not begun with this "
-                                           "request: send it to another one"}));
+    fail(self,
+         caf::make_error(ec::shutting_down,
+                         std::string{"the server is shutting down and had not begun with this "
+                                     "request: send it to another one"}));
+}
+
+/// The model ends it, whatever it was doing or waiting for.
+void end_with(request_ptr self, const caf::error& err) {
+  fail(self, err);
+  leave(self);
 }
 
 void someone_died(request_ptr self, const caf::down_msg& down) {
@@ -357,11 +401,12 @@ void someone_died(request_ptr self, const caf::down_msg& down) {
     return;
   }
   if (down.reason == caf::exit_reason::user_shutdown)
-    return fail(self, caf::make_error(ec::shutting_down, "model '" + state.env->model +
-                                                             "' was shut down while this request ran"));
-  fail(self, caf::make_error(ec::internal, "model '" + state.env->model + "' stopped unexpectedly (" +
-                                               caf::to_string(down.reason) +
-                                               "); send the request again"));
+    return end_with(
+        self, caf::make_error(ec::shutting_down, "model '" + state.env->model +
+                                                     "' was shut down while this request ran"));
+  end_with(self, caf::make_error(ec::internal,
+                                 "model '" + state.env->model + "' stopped unexpectedly (" +
+                                     caf::to_string(down.reason) + "); send the request again"));
 }
 
 } // namespace
@@ -379,9 +424,11 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
   self->set_down_handler([self](caf::down_msg& down) { someone_died(self, down); });
   // Whatever throws here (no memory, most likely) costs this request only, and its client hears.
   self->set_exception_handler([self](std::exception_ptr&) -> caf::error {
-    fail(self, caf::make_error(ec::internal, std::string{"the request could not be processed: an "
-                                                         "exception was thrown while handling it"}));
-    return caf::exit_reason::unhandled_exception;
+    fail(self,
+         caf::make_error(ec::internal, std::string{"the request could not be processed: an "
+                                                   "exception was thrown while handling it"}));
+    // It has told its sink and the scheduler, so this is an end like others.
+    return caf::none;
   });
   auto handled = [numbers = state.env->metrics] { numbers->handled(actor_kind::request); };
   return {
@@ -415,7 +462,7 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
       },
       [=](drain_atom, const caf::error& err) {
         handled();
-        fail(self, err);
+        end_with(self, err);
       },
       [=](timeout_atom, uint32_t which) { timed_out(self, which); },
   };

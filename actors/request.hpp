@@ -35,8 +35,9 @@ enum class request_timer : uint32_t { deadline, reading };
 struct request_branch {
   choice text;
   sequence_id sequence{};
-  bool admitted = false; ///< The scheduler has answered with the id.
-  bool live = false;     ///< The scheduler may still spend steps on it.
+  bool admitted = false;         ///< The scheduler has answered with the id.
+  bool live = false;             ///< The scheduler has it and has not confirmed its end.
+  bool returned = false;         ///< The scheduler was told to end it.
   std::vector<token_event> kept; ///< Collected answers: its tokens until all choices have ended.
 };
 
@@ -50,11 +51,12 @@ struct request_state {
 
   std::vector<int32_t> prompt;
   std::vector<request_branch> branches;
-  size_t open = 0;        ///< Branches that have not ended.
-  event_batch out;        ///< What this message's handler has to tell.
+  size_t open = 0;       ///< Branches that have not ended.
+  size_t unanswered = 0; ///< Sequences that the scheduler has yet to admit or refuse.
+  event_batch out;       ///< What this message's handler has to tell.
   bool prompt_told = false;
-  bool drawn = false;     ///< A token has come.
-  bool over = false;      ///< The terminal event is out, or nobody is there to receive it.
+  bool drawn = false; ///< A token has come.
+  bool over = false;  ///< The terminal event is out, or nobody is there to receive it.
 
   uint64_t outstanding = 0; ///< Weight that the sink has not granted back.
   bool parked = false;

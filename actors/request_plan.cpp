@@ -12,7 +12,9 @@ namespace {
 
 constexpr uint32_t event_bytes = 256;
 
-caf::error invalid(std::string text) { return caf::make_error(ec::invalid_request, std::move(text)); }
+caf::error invalid(std::string text) {
+  return caf::make_error(ec::invalid_request, std::move(text));
+}
 
 uint32_t weigh(const token_text& token) {
   return static_cast<uint32_t>(64 + token.text.size() + token.bytes.size());

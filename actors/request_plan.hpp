@@ -26,7 +26,8 @@ caf::error check_request(const generation_request& request, const models::model_
 /// Checks the encoded prompt against the model. Errors: ec::prompt_too_long, invalid_request.
 caf::error check_prompt(const std::vector<int32_t>& tokens, const models::model_info& info);
 
-/// Tokens to generate behind a prompt of that length: what was asked for, or what the context holds.
+/// Tokens to generate behind a prompt of that length: what was asked for, or what the context
+/// holds.
 /// @pre check_prompt found nothing
 uint32_t room_for(const generation_params& params, size_t prompt_tokens,
                   const models::model_info& info);

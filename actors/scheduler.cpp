@@ -138,6 +138,8 @@ caf::result<sequence_id> submit(scheduler_ptr self, new_sequence& s,
 
 void finish(scheduler_ptr self, sequence_id id) {
   if (auto index = self->state.policy->finish(id)) {
+    count_sent(self, actor_kind::request);
+    self->send(self->state.clients[*index].receiver, done_atom_v, id, sequence_end::finished);
     forget(self, *index);
     schedule_tick(self);
     report(self);

@@ -48,7 +48,7 @@ private:
     uint32_t child = 0;   ///< First of its children, 0 = none.
     uint32_t sibling = 0; ///< Next child of its parent, 0 = none.
     uint32_t depth = 0;
-    uint32_t match = 0;   ///< Length of the longest stop string that ends here, 0 = none.
+    uint32_t match = 0; ///< Length of the longest stop string that ends here, 0 = none.
     char byte = 0;
   };
 

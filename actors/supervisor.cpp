@@ -66,7 +66,8 @@ void load_failed(supervisor_ptr self, const std::string& name, const caf::error&
 
 caf::error check_load(const supervisor_state& state, const model_spec& spec) {
   if (state.draining)
-    return caf::make_error(ec::shutting_down, std::string{"no model is loaded while shutting down"});
+    return caf::make_error(ec::shutting_down,
+                           std::string{"no model is loaded while shutting down"});
   if (spec.name.empty())
     return caf::make_error(ec::invalid_request, std::string{"a model needs a name (model_name)"});
   auto it = state.models.find(spec.name);

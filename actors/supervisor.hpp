@@ -17,8 +17,8 @@ namespace troupe {
 /// A registered model.
 struct supervised_model {
   model_spec spec;
-  model_actor actor;    ///< Null while it is dead or failed to load.
-  std::string problem;  ///< Why there is none.
+  model_actor actor;   ///< Null while it is dead or failed to load.
+  std::string problem; ///< Why there is none.
   uint32_t deaths = 0;
   bool unloading = false;
 };

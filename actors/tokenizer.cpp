@@ -16,7 +16,8 @@ caf::error check_length(const tokenizer& tok, std::string_view text, uint32_t co
   if (context == 0)
     return caf::none;
   auto least = tok.min_token_count(text);
-  return least < context ? caf::error{} : prompt_too_long("at least " + std::to_string(least), context);
+  return least < context ? caf::error{}
+                         : prompt_too_long("at least " + std::to_string(least), context);
 }
 
 /// The template's context: the request's JSON object, told whether to open an answer. What the
@@ -43,9 +44,9 @@ caf::expected<std::string> render(const chat_template& chat, const prompt& p, bo
   return chat.render(*context);
 }
 
-/// The end of a text of which only the last `tokens` tokens are kept, so that truncating a huge text
-/// costs no more than the context is worth. It begins behind a blank, well before the first token
-/// that is kept; the whole text if no such place is certain.
+/// The end of a text of which only the last `tokens` tokens are kept, so that truncating a huge
+/// text costs no more than the context is worth. It begins behind a blank, well before the first
+/// token that is kept; the whole text if no such place is certain.
 std::string_view tail_of(const tokenizer& tok, std::string_view text, uint32_t tokens) {
   auto wanted = (static_cast<size_t>(tokens) + 256) * tok.max_token_bytes();
   if (text.size() / 2 <= wanted)
@@ -152,9 +153,9 @@ caf::expected<encoded_prompt> encode_prompt(const text_tools& tools, const encod
   return result;
 }
 
-tokenizer_actor::behavior_type tokenizer_behavior(
-    tokenizer_actor::stateful_pointer<tokenizer_state>, text_tools_ptr tools,
-    tokenizer_pool::backlog backlog, telemetry::metrics_ptr metrics) {
+tokenizer_actor::behavior_type
+tokenizer_behavior(tokenizer_actor::stateful_pointer<tokenizer_state>, text_tools_ptr tools,
+                   tokenizer_pool::backlog backlog, telemetry::metrics_ptr metrics) {
   auto done = [backlog, metrics](uint64_t bytes) {
     backlog->fetch_sub(bytes, std::memory_order_relaxed);
     metrics->handled(telemetry::actor_kind::tokenizer);

@@ -39,8 +39,8 @@ struct tokenizer_state {
 
 /// One of a pool of N, detached: renders templates and encodes on a thread of its own (8 MB of
 /// stack, of which templates may need one).
-tokenizer_actor::behavior_type tokenizer_behavior(
-    tokenizer_actor::stateful_pointer<tokenizer_state> self, text_tools_ptr tools,
-    tokenizer_pool::backlog backlog, telemetry::metrics_ptr metrics);
+tokenizer_actor::behavior_type
+tokenizer_behavior(tokenizer_actor::stateful_pointer<tokenizer_state> self, text_tools_ptr tools,
+                   tokenizer_pool::backlog backlog, telemetry::metrics_ptr metrics);
 
 } // namespace troupe

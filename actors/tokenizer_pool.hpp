@@ -9,8 +9,8 @@
 
 namespace troupe {
 
-/// The tokenizers of a model. Immutable but for the counts of what waits at each, so all requests of
-/// the model share one; the model makes a new one when a tokenizer has to be replaced.
+/// The tokenizers of a model. Immutable but for the counts of what waits at each, so all requests
+/// of the model share one; the model makes a new one when a tokenizer has to be replaced.
 class tokenizer_pool {
 public:
   /// Bytes of text on their way to one tokenizer; it takes off what it has dealt with.

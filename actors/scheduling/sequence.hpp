@@ -32,8 +32,12 @@ struct token_batch {
   uint32_t cached_tokens = 0; ///< Set with the first: prompt tokens taken from the prefix cache.
 };
 
-/// Why a sequence ended by itself.
-enum class sequence_end : uint8_t { length, stop_token };
+/// Why a sequence ended without an error.
+enum class sequence_end : uint8_t {
+  length,
+  stop_token,
+  finished, ///< Its receiver asked for it.
+};
 
 /// Numbers the engine's status routes and the tests read.
 struct scheduler_load {

@@ -25,7 +25,9 @@ struct fake_model {
         return static_cast<int32_t>('a' + mix % 26);
       };
   /// Log-probability of whatever is drawn.
-  std::function<float(const sampling_params&)> logprob = [](const sampling_params&) { return -0.5f; };
+  std::function<float(const sampling_params&)> logprob = [](const sampling_params&) {
+    return -0.5f;
+  };
   /// Asked before each forward pass of each shard; an error is the stage's answer.
   std::function<caf::error(uint32_t shard, const step& s)> fault;
   /// Asked for each row that draws; ec::none lets it pass.
@@ -52,7 +54,8 @@ public:
   fake_stage(std::shared_ptr<fake_model> model, uint32_t index, uint32_t count)
       : model_(std::move(model)), index_(index), count_(count) {}
 
-  caf::expected<models::stage_output> forward(const step& s, const models::activation& input) override {
+  caf::expected<models::stage_output> forward(const step& s,
+                                              const models::activation& input) override {
     skip(s);
     if (model_->fault)
       if (auto err = model_->fault(index_, s))
@@ -245,7 +248,9 @@ public:
     REQUIRE(load(spec));
   }
 
-  caf::expected<model_status> load(const model_spec& s) { return ask<model_status>(engine, load_atom_v, s); }
+  caf::expected<model_status> load(const model_spec& s) {
+    return ask<model_status>(engine, load_atom_v, s);
+  }
 
   model_status status(size_t i = 0) {
     auto all = ask<std::vector<model_status>>(engine, status_atom_v);

@@ -128,7 +128,7 @@ TEST_CASE_METHOD(loop_fixture, "a cancelled sequence frees its blocks within one
   run();
   auto heard_after = of(a).tokens.size();
   CHECK(heard_after <= 6);
-  CHECK(!of(a).end);
+  CHECK(of(a).end == sequence_end::finished);
   expect_complete(b);
   expect_idle();
 }
@@ -185,7 +185,7 @@ TEST_CASE_METHOD(loop_fixture, "a finish from outside ends a sequence without a 
   tell(brain, finish_atom_v, a);
   tell(brain, finish_atom_v, sequence_id{4711});
   run();
-  CHECK(!of(a).end);
+  CHECK(of(a).end == sequence_end::finished);
   CHECK(!of(a).fault);
   expect_said_so_far(a);
   CHECK(numbers->surplus_tokens.value() <= 1);
