@@ -51,16 +51,16 @@ size_t connection::read_room() const {
   auto held = input_.size() - input_begin_;
   auto limit = front_->state->settings.max_header_bytes;
   switch (phase_) {
-    case phase::header:
-      // One byte more than allowed, so that the parser sees the excess.
-      return held > limit ? 0 : std::min(header_chunk, limit + 1 - held);
-    case phase::body:
-    case phase::lingering:
-      return body_chunk;
-    case phase::answering:
-      return held >= limit ? 0 : std::min(header_chunk, limit - held);
-    case phase::closed:
-      return 0;
+  case phase::header:
+    // One byte more than allowed, so that the parser sees the excess.
+    return held > limit ? 0 : std::min(header_chunk, limit + 1 - held);
+  case phase::body:
+  case phase::lingering:
+    return body_chunk;
+  case phase::answering:
+    return held >= limit ? 0 : std::min(header_chunk, limit - held);
+  case phase::closed:
+    return 0;
   }
   return 0;
 }
@@ -88,32 +88,32 @@ void connection::on_readable() {
     auto got = transport_.read(input_.data() + held, room);
     input_.resize(held + got.bytes);
     switch (got.state) {
-      case transport::status::ok:
-        if (phase_ == phase::lingering)
-          input_.clear();
-        else
-          process();
-        break;
-      case transport::status::want_read:
-        wait_readable();
-        if (!pending_.empty() || !writing_.empty())
-          flush();
-        return;
-      case transport::status::want_write:
-        if (!std::exchange(reading_, true))
-          transport_.wait_writable([keep](boost::system::error_code error) {
-            keep->reading_ = false;
-            if (!error)
-              keep->on_readable();
-          });
-        return;
-      case transport::status::closed:
-        // What was answered last may still be on its way to a client that only closed its side.
-        if (phase_ == phase::lingering && (!pending_.empty() || !writing_.empty()))
-          gone_ = true;
-        else
-          close();
-        return;
+    case transport::status::ok:
+      if (phase_ == phase::lingering)
+        input_.clear();
+      else
+        process();
+      break;
+    case transport::status::want_read:
+      wait_readable();
+      if (!pending_.empty() || !writing_.empty())
+        flush();
+      return;
+    case transport::status::want_write:
+      if (!std::exchange(reading_, true))
+        transport_.wait_writable([keep](boost::system::error_code error) {
+          keep->reading_ = false;
+          if (!error)
+            keep->on_readable();
+        });
+      return;
+    case transport::status::closed:
+      // What was answered last may still be on its way to a client that only closed its side.
+      if (phase_ == phase::lingering && (!pending_.empty() || !writing_.empty()))
+        gone_ = true;
+      else
+        close();
+      return;
     }
   }
   wait_readable();
@@ -122,8 +122,8 @@ void connection::on_readable() {
 void connection::process() {
   if (std::exchange(processing_, true))
     return;
-  while ((phase_ == phase::header || phase_ == phase::body) && input_begin_ < input_.size()
-         && pending_.size() + writing_.size() < output_mark)
+  while ((phase_ == phase::header || phase_ == phase::body) && input_begin_ < input_.size() &&
+         pending_.size() + writing_.size() < output_mark)
     if (!feed())
       break;
   processing_ = false;
@@ -142,34 +142,34 @@ bool connection::feed() {
   auto got = reader_->feed(std::string_view{input_}.substr(input_begin_));
   input_begin_ += got.consumed;
   switch (got.state) {
-    case request_reader::status::more:
-      if (phase_ == phase::body) {
-        body_bytes_ += got.consumed;
-        if (body_bytes_ >= body_progress) {
-          body_bytes_ = 0;
-          expect_within(settings.body_timeout);
-        }
+  case request_reader::status::more:
+    if (phase_ == phase::body) {
+      body_bytes_ += got.consumed;
+      if (body_bytes_ >= body_progress) {
+        body_bytes_ = 0;
+        expect_within(settings.body_timeout);
       }
-      return false;
-    case request_reader::status::header:
-      on_header();
-      return true;
-    case request_reader::status::done:
-      begin_exchange();
-      return true;
-    case request_reader::status::header_too_long:
-      refuse(431, ec::invalid_request, "BadRequestException",
-             "The request header is longer than " + std::to_string(settings.max_header_bytes)
-                 + " bytes.");
-      return false;
-    case request_reader::status::body_too_long:
-      refuse(413, ec::payload_too_large, "PayloadTooLargeException",
-             "The request body is larger than max_request_size ("
-                 + std::to_string(settings.max_request_size) + " bytes).");
-      return false;
-    case request_reader::status::bad:
-      refuse(400, ec::invalid_request, "BadRequestException", "Invalid HTTP message.");
-      return false;
+    }
+    return false;
+  case request_reader::status::header:
+    on_header();
+    return true;
+  case request_reader::status::done:
+    begin_exchange();
+    return true;
+  case request_reader::status::header_too_long:
+    refuse(431, ec::invalid_request, "BadRequestException",
+           "The request header is longer than " + std::to_string(settings.max_header_bytes) +
+               " bytes.");
+    return false;
+  case request_reader::status::body_too_long:
+    refuse(413, ec::payload_too_large, "PayloadTooLargeException",
+           "The request body is larger than max_request_size (" +
+               std::to_string(settings.max_request_size) + " bytes).");
+    return false;
+  case request_reader::status::bad:
+    refuse(400, ec::invalid_request, "BadRequestException", "Invalid HTTP message.");
+    return false;
   }
   return false;
 }
@@ -207,42 +207,42 @@ void connection::flush() {
     }
     auto put = transport_.write(std::string_view{writing_}.substr(written_));
     switch (put.state) {
-      case transport::status::ok:
-        written_ += put.bytes;
-        front_->state->counters.bytes_sent.add(put.bytes);
-        break;
-      case transport::status::want_write:
-        writing_wait_ = true;
-        expect_within(std::chrono::milliseconds{front_->state->settings.dialect.read_timeout_ms});
-        transport_.wait_writable([keep](boost::system::error_code error) {
-          keep->writing_wait_ = false;
-          if (!error)
-            keep->flush();
-        });
-        return;
-      case transport::status::want_read:
-        return; // Tried again when something was read.
-      case transport::status::closed:
-        return close();
+    case transport::status::ok:
+      written_ += put.bytes;
+      front_->state->counters.bytes_sent.add(put.bytes);
+      break;
+    case transport::status::want_write:
+      writing_wait_ = true;
+      expect_within(std::chrono::milliseconds{front_->state->settings.dialect.read_timeout_ms});
+      transport_.wait_writable([keep](boost::system::error_code error) {
+        keep->writing_wait_ = false;
+        if (!error)
+          keep->flush();
+      });
+      return;
+    case transport::status::want_read:
+      return; // Tried again when something was read.
+    case transport::status::closed:
+      return close();
     }
   }
 }
 
 void connection::on_written() {
   switch (phase_) {
-    case phase::answering:
-      return expect_nothing();
-    case phase::lingering:
-      return gone_ ? close() : linger();
-    case phase::header:
-      // Pipelined requests may have waited for this.
-      if (!processing_ && input_begin_ < input_.size()) {
-        process();
-        on_readable();
-      }
-      return;
-    default:
-      return;
+  case phase::answering:
+    return expect_nothing();
+  case phase::lingering:
+    return gone_ ? close() : linger();
+  case phase::header:
+    // Pipelined requests may have waited for this.
+    if (!processing_ && input_begin_ < input_.size()) {
+      process();
+      on_readable();
+    }
+    return;
+  default:
+    return;
   }
 }
 
@@ -284,7 +284,9 @@ void connection::expect_within(std::chrono::milliseconds limit) {
     arm_timer();
 }
 
-void connection::expect_nothing() { deadline_ = clock::time_point::max(); }
+void connection::expect_nothing() {
+  deadline_ = clock::time_point::max();
+}
 
 void connection::arm_timer() {
   armed_ = deadline_;

@@ -36,8 +36,8 @@ struct front_end {
   std::atomic<size_t> open{0};
 };
 
-/// One client. Answers its requests in their order; keeps a read pending while it answers, so that a
-/// client that leaves is noticed at once.
+/// One client. Answers its requests in their order; keeps a read pending while it answers, so that
+/// a client that leaves is noticed at once.
 class connection : public std::enable_shared_from_this<connection> {
 public:
   connection(std::shared_ptr<front_end> front, const std::shared_ptr<io_loop>& loop,
@@ -59,16 +59,16 @@ private:
 
   /// The request that is being answered.
   struct exchange {
-    uint64_t number = 0;        ///< Tells it from earlier ones whose answers come late.
+    uint64_t number = 0; ///< Tells it from earlier ones whose answers come late.
     std::string method;
     std::string path;
     std::string id;
     bool keep_alive = true;
-    bool chunked = true;        ///< false for HTTP/1.0 clients.
-    bool inference = false;     ///< Answers carry `requestId`.
-    bool started = false;       ///< The head of a stream has left.
+    bool chunked = true;    ///< false for HTTP/1.0 clients.
+    bool inference = false; ///< Answers carry `requestId`.
+    bool started = false;   ///< The head of a stream has left.
     clock::time_point since;
-    std::string model;          ///< For messages.
+    std::string model; ///< For messages.
     error_style errors = error_style::lmi;
     std::unique_ptr<answer_writer> writer;
     std::shared_ptr<event_port> port;
@@ -104,7 +104,8 @@ private:
   void append_head(const reply& answer, bool stream);
   void finish_exchange(int status);
   void cancel_job();
-  /// Something to call from any thread, once: `f(arguments...)` then runs here, if this still lives.
+  /// Something to call from any thread, once: `f(arguments...)` then runs here, if this still
+  /// lives.
   template <class F>
   auto from_elsewhere(F f);
 
@@ -128,22 +129,22 @@ private:
 
   phase phase_ = phase::header;
   std::optional<request_reader> reader_;
-  std::string input_;       ///< Bytes not used yet, from `input_begin_`.
+  std::string input_; ///< Bytes not used yet, from `input_begin_`.
   size_t input_begin_ = 0;
   bool keep_alive_ = true;
   bool http_1_0_ = false;
   uint64_t exchanges_ = 0;
-  size_t body_bytes_ = 0;   ///< Since the body's deadline was last moved.
+  size_t body_bytes_ = 0; ///< Since the body's deadline was last moved.
   bool processing_ = false;
-  bool reading_ = false;    ///< A wait for readability is pending.
+  bool reading_ = false; ///< A wait for readability is pending.
   bool writing_wait_ = false;
-  bool gone_ = false;       ///< The client closed its side while lingering.
+  bool gone_ = false; ///< The client closed its side while lingering.
 
   exchange exchange_;
-  std::string scratch_;     ///< Body bytes of the events at hand.
-  std::string pending_;     ///< To be written after `writing_`.
+  std::string scratch_; ///< Body bytes of the events at hand.
+  std::string pending_; ///< To be written after `writing_`.
   std::string writing_;
-  size_t written_ = 0;      ///< Of `writing_`.
+  size_t written_ = 0; ///< Of `writing_`.
 };
 
 } // namespace troupe::http

@@ -48,10 +48,9 @@ void connection::begin_exchange() {
   if (given->body.size() <= settings.inline_parse_bytes)
     return dispatch(route(*front_->state, *given));
   auto back = from_elsewhere([](connection& self, routed what) { self.dispatch(std::move(what)); });
-  boost::asio::post(front_->parsing, [state = front_->state, given = std::move(*given),
-                                      back = std::move(back)]() mutable {
-    back(route(*state, given));
-  });
+  boost::asio::post(front_->parsing,
+                    [state = front_->state, given = std::move(*given),
+                     back = std::move(back)]() mutable { back(route(*state, given)); });
 }
 
 void connection::refuse(int status, ec code, std::string_view type, std::string_view message) {
@@ -95,8 +94,8 @@ void connection::start_job(generation_job job) {
   exchange_.port = std::make_shared<event_port>(std::move(wake));
   exchange_.parts.resize(job.requests.size());
   for (uint32_t i = 0; i < job.requests.size(); ++i)
-    exchange_.parts[i].ticket = front_->engine->submit(std::move(job.requests[i]),
-                                                       exchange_.port, i);
+    exchange_.parts[i].ticket =
+        front_->engine->submit(std::move(job.requests[i]), exchange_.port, i);
 }
 
 void connection::take_events() {
@@ -104,7 +103,8 @@ void connection::take_events() {
   if (!port)
     return;
   bool alive = true;
-  port->take([&](uint32_t part, event_batch& events) { alive = alive && take_batch(part, events); });
+  port->take(
+      [&](uint32_t part, event_batch& events) { alive = alive && take_batch(part, events); });
   if (!alive)
     return;
   auto& writer = *exchange_.writer;
@@ -169,8 +169,8 @@ void connection::fail_job(const caf::error& why) {
 void connection::stream_body() {
   if (!std::exchange(exchange_.started, true)) {
     // Without chunks only the connection's end says where the body ends.
-    exchange_.keep_alive = exchange_.keep_alive && exchange_.chunked
-                           && !front_->state->draining.load(std::memory_order_relaxed);
+    exchange_.keep_alive = exchange_.keep_alive && exchange_.chunked &&
+                           !front_->state->draining.load(std::memory_order_relaxed);
     reply head;
     head.content_type = exchange_.writer->content_type();
     append_head(head, true);
@@ -240,8 +240,8 @@ void connection::finish_exchange(int status) {
   if (telemetry::logs(log_level::info)) {
     auto took = duration_cast<milliseconds>(clock::now() - exchange_.since).count();
     telemetry::log(log_level::info, exchange_.id,
-                   remote_ + " \"" + exchange_.method + " " + exchange_.path + " HTTP/1.1\" "
-                       + std::to_string(status) + " " + std::to_string(took));
+                   remote_ + " \"" + exchange_.method + " " + exchange_.path + " HTTP/1.1\" " +
+                       std::to_string(status) + " " + std::to_string(took));
   }
   auto keep_alive = exchange_.keep_alive;
   exchange_ = exchange{};

@@ -28,9 +28,8 @@ public:
   virtual ~engine_link() = default;
 
   /// Submits a request; its events, or one failure, arrive at the port under that part's number.
-  virtual std::unique_ptr<engine_ticket> submit(generation_request request,
-                                                std::shared_ptr<event_port> port,
-                                                uint32_t part) = 0;
+  virtual std::unique_ptr<engine_ticket>
+  submit(generation_request request, std::shared_ptr<event_port> port, uint32_t part) = 0;
 
   /// Asks; `answer` is called once, from some other thread.
   virtual void ask(engine_query query, std::function<void(reply)> answer) = 0;

@@ -26,18 +26,18 @@ reply handler_error(int status, std::string_view message) {
 
 std::string_view openai_type(int status) {
   switch (status) {
-    case 401:
-      return "authentication_error";
-    case 404:
-      return "not_found_error";
-    case 408:
-      return "timeout_error";
-    case 429:
-      return "rate_limit_error";
-    case 503:
-      return "service_unavailable_error";
-    default:
-      return status < 500 ? "invalid_request_error" : "server_error";
+  case 401:
+    return "authentication_error";
+  case 404:
+    return "not_found_error";
+  case 408:
+    return "timeout_error";
+  case 429:
+    return "rate_limit_error";
+  case 503:
+    return "service_unavailable_error";
+  default:
+    return status < 500 ? "invalid_request_error" : "server_error";
   }
 }
 
@@ -54,9 +54,9 @@ std::string named(std::string_view text, std::string_view model) {
 /// Whether the engine could not choose a model because the request named none.
 bool lacks_model_name(std::string_view model, const caf::error& why) {
   auto code = code_of(why);
-  return model.empty()
-         && (code == ec::model_not_found
-             || (code == ec::invalid_request && text_of(why).starts_with("Parameter model_name")));
+  return model.empty() &&
+         (code == ec::model_not_found ||
+          (code == ec::invalid_request && text_of(why).starts_with("Parameter model_name")));
 }
 
 reply lmi_reply(const dialect_settings& settings, std::string_view model, const caf::error& why) {
@@ -67,67 +67,66 @@ reply lmi_reply(const dialect_settings& settings, std::string_view model, const 
                      "Parameter model_name is required.");
   auto shown = model.empty() ? std::string_view{settings.default_model} : model;
   switch (code) {
-    case ec::invalid_request:
-    case ec::prompt_too_long:
-    case ec::template_failed:
-      return handler_error(424, std::string{parse_prefix} + text);
-    case ec::model_not_found:
-      return lmi_error(404, "ModelNotFoundException", named("Model or workflow not found: ", model));
-    case ec::not_found:
-      return lmi_error(404, "ResourceNotFoundException", no_route);
-    case ec::unauthorized:
-      return lmi_error(401, "UnauthorizedException", text);
-    case ec::request_timeout:
-      return lmi_error(settings.timeout_status, "TimeoutException", text);
-    case ec::slot_timeout:
-      return lmi_error(settings.bad_request_status, "TranslateException",
-                       "Time out in: " + std::to_string(settings.slot_timeout_ms / 1000));
-    case ec::payload_too_large:
-      return lmi_error(413, "PayloadTooLargeException", text);
-    case ec::queue_full:
-      return with_retry(lmi_error(settings.throttle_status, "WlmCapacityException",
-                                  named("Worker queue capacity exceeded for model: ", shown)));
-    case ec::model_not_ready:
-      return with_retry(lmi_error(settings.wlm_error_status, "ServiceUnavailableException",
-                                  named("Model is not ready: ", shown)));
-    case ec::shutting_down:
-      return with_retry(
-          lmi_error(settings.wlm_error_status, "WlmException", "Worker shutting down"));
-    case ec::out_of_memory:
-      return handler_error(507, text);
-    case ec::row_fault:
-    case ec::step_fault:
-    case ec::device_lost:
-      return handler_error(424, handler_failure);
-    default:
-      return lmi_error(settings.server_error_status, "EngineException", text);
+  case ec::invalid_request:
+  case ec::prompt_too_long:
+  case ec::template_failed:
+    return handler_error(424, std::string{parse_prefix} + text);
+  case ec::model_not_found:
+    return lmi_error(404, "ModelNotFoundException", named("Model or workflow not found: ", model));
+  case ec::not_found:
+    return lmi_error(404, "ResourceNotFoundException", no_route);
+  case ec::unauthorized:
+    return lmi_error(401, "UnauthorizedException", text);
+  case ec::request_timeout:
+    return lmi_error(settings.timeout_status, "TimeoutException", text);
+  case ec::slot_timeout:
+    return lmi_error(settings.bad_request_status, "TranslateException",
+                     "Time out in: " + std::to_string(settings.slot_timeout_ms / 1000));
+  case ec::payload_too_large:
+    return lmi_error(413, "PayloadTooLargeException", text);
+  case ec::queue_full:
+    return with_retry(lmi_error(settings.throttle_status, "WlmCapacityException",
+                                named("Worker queue capacity exceeded for model: ", shown)));
+  case ec::model_not_ready:
+    return with_retry(lmi_error(settings.wlm_error_status, "ServiceUnavailableException",
+                                named("Model is not ready: ", shown)));
+  case ec::shutting_down:
+    return with_retry(lmi_error(settings.wlm_error_status, "WlmException", "Worker shutting down"));
+  case ec::out_of_memory:
+    return handler_error(507, text);
+  case ec::row_fault:
+  case ec::step_fault:
+  case ec::device_lost:
+    return handler_error(424, handler_failure);
+  default:
+    return lmi_error(settings.server_error_status, "EngineException", text);
   }
 }
 
 int openai_status(ec code) {
   switch (code) {
-    case ec::invalid_request:
-    case ec::prompt_too_long:
-    case ec::template_failed:
-      return 400;
-    case ec::unauthorized:
-      return 401;
-    case ec::not_found:
-    case ec::model_not_found:
-      return 404;
-    case ec::request_timeout:
-      return 408;
-    case ec::payload_too_large:
-      return 413;
-    case ec::queue_full:
-      return 429;
-    case ec::slot_timeout:
-    case ec::model_not_ready:
-    case ec::shutting_down:
-    case ec::out_of_memory:
-      return 503;
-    default:
-      return 500;
+  case ec::invalid_request:
+  case ec::prompt_too_long:
+  case ec::template_failed:
+    return 400;
+  case ec::unauthorized:
+    return 401;
+  case ec::not_found:
+  case ec::model_not_found:
+    return 404;
+  case ec::request_timeout:
+    return 408;
+  case ec::payload_too_large:
+    return 413;
+  case ec::queue_full:
+    return 429;
+  case ec::slot_timeout:
+  case ec::model_not_ready:
+  case ec::shutting_down:
+  case ec::out_of_memory:
+    return 503;
+  default:
+    return 500;
   }
 }
 
@@ -152,8 +151,7 @@ reply openai_reply(std::string_view model, const caf::error& why) {
   auto code = code_of(why);
   if (lacks_model_name(model, why))
     return openai_error(400, "model_required",
-                        "Name one of the models that GET /v1/models lists in \"model\".",
-                        "model");
+                        "Name one of the models that GET /v1/models lists in \"model\".", "model");
   auto status = openai_status(code);
   auto out = openai_error(status, to_string_view(code), text_of(why),
                           code == ec::model_not_found ? "model" : "");
@@ -189,8 +187,7 @@ reply problem_reply(error_style style, const problem& why) {
 
 reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
                   const caf::error& why) {
-  return style == error_style::openai ? openai_reply(model, why)
-                                      : lmi_reply(settings, model, why);
+  return style == error_style::openai ? openai_reply(model, why) : lmi_reply(settings, model, why);
 }
 
 std::string stream_error(error_style style, const dialect_settings& settings,
@@ -207,9 +204,8 @@ std::string stream_error(error_style style, const dialect_settings& settings,
 }
 
 reply unknown_route(error_style style) {
-  return style == error_style::openai
-             ? openai_error(404, to_string_view(ec::not_found), no_route)
-             : lmi_error(404, "ResourceNotFoundException", no_route);
+  return style == error_style::openai ? openai_error(404, to_string_view(ec::not_found), no_route)
+                                      : lmi_error(404, "ResourceNotFoundException", no_route);
 }
 
 reply status_reply(std::string_view text) {

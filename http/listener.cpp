@@ -23,16 +23,16 @@ const std::string& full_answer() {
   static const auto text = [] {
     auto body = lmi_error(503, "ServiceUnavailableException", "Too many connections.").body;
     return "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
-           "content-type: application/json\r\ncontent-length: "
-           + std::to_string(body.size()) + "\r\n\r\n" + body;
+           "content-type: application/json\r\ncontent-length: " +
+           std::to_string(body.size()) + "\r\n\r\n" + body;
   }();
   return text;
 }
 
 caf::error cannot_listen(const std::string& where, const boost::system::error_code& why,
                          std::string_view remedy) {
-  return caf::make_error(ec::bad_option, "cannot listen on " + where + ": " + why.message()
-                                             + std::string{remedy});
+  return caf::make_error(ec::bad_option,
+                         "cannot listen on " + where + ": " + why.message() + std::string{remedy});
 }
 
 template <class Endpoint>
@@ -124,9 +124,8 @@ void listener::accept(Acceptor& acceptor) {
       asio::io_context::executor_type>::other;
   auto loop = loops_[next_++ % loops_.size()];
   acceptor.async_accept(
-      loop->context.get_executor(),
-      [self = shared_from_this(), &acceptor, loop](boost::system::error_code error,
-                                                   accepted socket) {
+      loop->context.get_executor(), [self = shared_from_this(), &acceptor,
+                                     loop](boost::system::error_code error, accepted socket) {
         if (!acceptor.is_open())
           return;
         if (error) {

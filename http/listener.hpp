@@ -38,10 +38,11 @@ private:
   std::vector<std::shared_ptr<io_loop>> loops_;
   size_t max_connections_;
   size_t next_ = 0;
-  boost::asio::basic_socket_acceptor<boost::asio::ip::tcp,
-                                     boost::asio::io_context::executor_type> tcp_;
+  boost::asio::basic_socket_acceptor<boost::asio::ip::tcp, boost::asio::io_context::executor_type>
+      tcp_;
   boost::asio::basic_socket_acceptor<boost::asio::local::stream_protocol,
-                                     boost::asio::io_context::executor_type> unix_;
+                                     boost::asio::io_context::executor_type>
+      unix_;
   boost::asio::steady_timer pause_;
   uint16_t port_ = 0;
 };

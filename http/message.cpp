@@ -97,8 +97,12 @@ std::optional<std::vector<form_part>> parse_multipart(std::string_view content_t
 
 } // namespace
 
-const std::string* request::header(std::string_view name) const { return find(headers, name); }
-const std::string* request::query_value(std::string_view name) const { return find(query, name); }
+const std::string* request::header(std::string_view name) const {
+  return find(headers, name);
+}
+const std::string* request::query_value(std::string_view name) const {
+  return find(query, name);
+}
 
 std::optional<std::string> percent_decode(std::string_view text, bool plus) {
   std::string out;

@@ -6,7 +6,8 @@
 #include <utility>
 #include <vector>
 
-/// A request and an answer as plain values, so that routes and dialects need no server to be tested.
+/// A request and an answer as plain values, so that routes and dialects need no server to be
+/// tested.
 namespace troupe::http {
 
 using name_value = std::pair<std::string, std::string>;
@@ -14,9 +15,9 @@ using name_value = std::pair<std::string, std::string>;
 /// One request, body included.
 struct request {
   std::string method;
-  std::string path;                 ///< Decoded, without the query.
-  std::vector<name_value> query;    ///< Decoded, in order.
-  std::vector<name_value> headers;  ///< Names in lower case; SageMaker's custom attributes unpacked.
+  std::string path;                ///< Decoded, without the query.
+  std::vector<name_value> query;   ///< Decoded, in order.
+  std::vector<name_value> headers; ///< Names in lower case; SageMaker's custom attributes unpacked.
   std::string body;
   std::string id;
 

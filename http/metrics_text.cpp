@@ -129,8 +129,7 @@ std::vector<family> front_families(const front_metrics& metrics, const server_fa
   out.push_back(single("troupe_http_open_connections", "Connections open now.", family_type::gauge,
                        {}, static_cast<double>(metrics.open_connections.value())));
   out.push_back(single("troupe_http_open_streams", "Answers being streamed now.",
-                       family_type::gauge, {},
-                       static_cast<double>(metrics.open_streams.value())));
+                       family_type::gauge, {}, static_cast<double>(metrics.open_streams.value())));
   return out;
 }
 

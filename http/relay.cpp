@@ -23,6 +23,8 @@ void deliver(relay_ptr self, event_batch&& events) {
 }
 
 void fail(relay_ptr self, caf::error why) {
+  if (self->state.ended)
+    return self->quit();
   event_batch events;
   events.failure = code_of(why) == ec::internal && why.category() != caf::atom("troupe")
                        ? caf::make_error(ec::internal, "the engine is gone: " + text_of(why))
@@ -41,6 +43,8 @@ void admitted(relay_ptr self, const request_actor& request) {
   auto& state = self->state;
   state.request = request;
   self->monitor(request);
+  if (state.ended)
+    return tell_request(self, cancel_atom_v);
   if (state.early_credit > 0)
     tell_request(self, credit_atom_v, std::exchange(state.early_credit, 0));
 }
@@ -62,8 +66,8 @@ relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation
   self->state.part = part;
   self->state.metrics = std::move(metrics);
   self->set_down_handler([self](const caf::down_msg& down) {
-    fail(self, caf::make_error(ec::internal, "the request ended without an answer: "
-                                                 + caf::to_string(down.reason)));
+    fail(self, caf::make_error(ec::internal, "the request ended without an answer: " +
+                                                 caf::to_string(down.reason)));
   });
   submit(self, engine, std::move(request));
   return {
@@ -79,10 +83,12 @@ relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation
           self->state.early_credit += weight;
       },
       [self](cancel_atom) {
+        // It stays until its request is gone, so that every message sent to it is also counted as
+        // handled; what still comes is dropped.
         self->state.ended = true;
+        self->state.port.reset();
         if (self->state.request)
           tell_request(self, cancel_atom_v);
-        self->quit();
       },
   };
 }
@@ -105,9 +111,8 @@ using answer_function = std::function<void(reply)>;
 void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_query query,
               std::shared_ptr<const front_state> state, answer_function answer) {
   auto failed = [=, style = query.errors](std::string model) {
-    return [=](caf::error& why) {
-      answer(error_reply(style, state->settings.dialect, model, why));
-    };
+    return
+        [=](caf::error& why) { answer(error_reply(style, state->settings.dialect, model, why)); };
   };
   if (auto* view = std::get_if<engine_query::status_view>(&query.what)) {
     self->request(engine, caf::infinite, status_atom_v)
@@ -133,8 +138,8 @@ public:
 
   std::unique_ptr<engine_ticket> submit(generation_request request,
                                         std::shared_ptr<event_port> port, uint32_t part) override {
-    return std::make_unique<relay_ticket>(system_.spawn(relay, engine_, std::move(request),
-                                                        std::move(port), part, state_->metrics));
+    return std::make_unique<relay_ticket>(
+        system_.spawn(relay, engine_, std::move(request), std::move(port), part, state_->metrics));
   }
 
   void ask(engine_query query, answer_function answer) override {

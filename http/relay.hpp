@@ -7,8 +7,9 @@
 
 namespace troupe::http {
 
-/// The sink of one request: posts its events to the connection's port, hands credit back, and quits
-/// when the client leaves. It sees to it that the port gets an end whatever happens to the engine.
+/// The sink of one request: posts its events to the connection's port, hands credit back, and
+/// cancels when the client leaves. It sees to it that the port gets an end whatever happens to the
+/// engine.
 using relay_actor = event_sink::extend<
     // From the connection: so much weight has left.
     caf::reacts_to<credit_atom, uint32_t>,
@@ -20,7 +21,7 @@ struct relay_state {
   std::shared_ptr<event_port> port;
   uint32_t part = 0;
   telemetry::metrics_ptr metrics;
-  request_actor request;   ///< Null until the engine has admitted the request.
+  request_actor request;     ///< Null until the engine has admitted the request.
   uint32_t early_credit = 0; ///< Granted before that.
   bool ended = false;
 };

@@ -58,13 +58,17 @@ request_reader::result request_reader::feed(std::string_view bytes) {
 
 bool request_reader::expects_continue() const {
   const auto& message = parser_->beast_parser.get();
-  return message.version() >= 11
-         && beast::iequals(message[beast::http::field::expect], "100-continue");
+  return message.version() >= 11 &&
+         beast::iequals(message[beast::http::field::expect], "100-continue");
 }
 
-bool request_reader::keep_alive() const { return parser_->beast_parser.keep_alive(); }
+bool request_reader::keep_alive() const {
+  return parser_->beast_parser.keep_alive();
+}
 
-bool request_reader::http_1_0() const { return parser_->beast_parser.get().version() < 11; }
+bool request_reader::http_1_0() const {
+  return parser_->beast_parser.get().version() < 11;
+}
 
 namespace {
 

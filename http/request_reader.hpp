@@ -15,10 +15,10 @@ namespace troupe::http {
 class request_reader {
 public:
   enum class status : uint8_t {
-    more,     ///< Feed again when more bytes are there.
-    header,   ///< The header is complete; feed on for the body.
-    done,     ///< `take` gives the request.
-    bad,      ///< Not HTTP.
+    more,   ///< Feed again when more bytes are there.
+    header, ///< The header is complete; feed on for the body.
+    done,   ///< `take` gives the request.
+    bad,    ///< Not HTTP.
     header_too_long,
     body_too_long,
   };

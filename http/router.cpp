@@ -98,10 +98,10 @@ std::variant<payload, problem> read_payload(const request& r, bool v1_route) {
   if (v1_route)
     return problem{"", "send the body as JSON with Content-Type: application/json, not " + type};
   if (type.find("text/csv") != std::string::npos || type.find("text/plain") != std::string::npos)
-    return problem{"inputs", "inputs must be a string: a " + type.substr(0, type.find(';'))
-                                 + " body is a list of them"};
-  if (type.find("multipart/form-data") != std::string::npos
-      || type.find("x-www-form-urlencoded") != std::string::npos)
+    return problem{"inputs", "inputs must be a string: a " + type.substr(0, type.find(';')) +
+                                 " body is a list of them"};
+  if (type.find("multipart/form-data") != std::string::npos ||
+      type.find("x-www-form-urlencoded") != std::string::npos)
     return read_form(*given, r.body);
   return payload{with_inputs(json::valid_utf8(r.body)), {}};
 }
@@ -119,13 +119,13 @@ std::variant<job_context, reply> read_context(const front_state& state, const re
     if (auto* name = r.header("model_name"))
       out.model = *name;
   if (auto* priority = r.header("x-priority")) {
-    auto [end, error] = std::from_chars(priority->data(), priority->data() + priority->size(),
-                                        out.priority);
+    auto [end, error] =
+        std::from_chars(priority->data(), priority->data() + priority->size(), out.priority);
     if (error != std::errc{} || end != priority->data() + priority->size()) {
       constexpr std::string_view text = "x-priority must be an integer";
-      return style == error_style::openai
-                 ? openai_error(400, "invalid_request", text, "x-priority")
-                 : lmi_error(state.settings.dialect.bad_request_status, "BadRequestException", text);
+      return style == error_style::openai ? openai_error(400, "invalid_request", text, "x-priority")
+                                          : lmi_error(state.settings.dialect.bad_request_status,
+                                                      "BadRequestException", text);
     }
   }
   if (auto* accept = r.header("accept"))
@@ -235,8 +235,8 @@ routed options(const request& r, const path_parts& at) {
   auto model = inference_model(at);
   if (model && !model->empty())
     return engine_query{.what = options_view(std::string{*model})};
-  auto known = at.empty() || model || at[0] == "v1" || r.path == "/ping" || r.path == "/tokenize"
-               || r.path == "/detokenize" || r.path == "/metrics" || r.path == "/server/metrics";
+  auto known = at.empty() || model || at[0] == "v1" || r.path == "/ping" || r.path == "/tokenize" ||
+               r.path == "/detokenize" || r.path == "/metrics" || r.path == "/server/metrics";
   if (!known)
     return unknown_route(error_style::lmi);
   reply out;
@@ -265,8 +265,7 @@ void admit(const server_settings& settings, request& r) {
 routed route(const front_state& state, request& r) {
   auto at = split(r.path);
   if (r.header("handler") && !state.settings.allow_request_handler)
-    return lmi_error(400, "BadRequestException",
-                     "The handler can't be overridden in a request");
+    return lmi_error(400, "BadRequestException", "The handler can't be overridden in a request");
   if (r.method == "OPTIONS")
     return options(r, at);
   if (r.path == "/ping")

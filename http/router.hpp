@@ -33,8 +33,8 @@ struct front_state {
   std::atomic<bool> draining{false};
 };
 
-/// Gives the request its id (header of the configured name, else a new UUID) and unpacks SageMaker's
-/// custom attributes into headers.
+/// Gives the request its id (header of the configured name, else a new UUID) and unpacks
+/// SageMaker's custom attributes into headers.
 void admit(const server_settings& settings, request& r);
 
 /// Finds out what a request wants: an answer at once, a generation, or a question to the engine.

@@ -97,10 +97,10 @@ caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, 
   state.facts.host = host_name();
   state.facts.version = state.settings.version;
   if (state.settings.tls || !state.settings.certificate_file.empty()) {
-    auto tls = state.settings.certificate_file.empty()
-                   ? tls_context::self_signed(state.facts.host)
-                   : tls_context::load(state.settings.certificate_file,
-                                       state.settings.private_key_file);
+    auto tls =
+        state.settings.certificate_file.empty()
+            ? tls_context::self_signed(state.facts.host)
+            : tls_context::load(state.settings.certificate_file, state.settings.private_key_file);
     if (!tls)
       return std::move(tls.error());
     front.tls = std::move(*tls);
@@ -114,9 +114,9 @@ caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, 
   if (auto error = made->acceptor->open())
     return error;
   front.engine = link_engine(system, std::move(engine), front.state);
-  state.facts.startup_microseconds = std::chrono::duration<double, std::micro>(
-                                         std::chrono::steady_clock::now() - process_start)
-                                         .count();
+  state.facts.startup_microseconds =
+      std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - process_start)
+          .count();
   for (auto& loop : made->loops)
     made->run(loop->context);
   made->run(front.parsing);
@@ -124,9 +124,13 @@ caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, 
   return std::unique_ptr<server>{new server{std::move(made)}};
 }
 
-server::~server() { stop(std::chrono::milliseconds{0}); }
+server::~server() {
+  stop(std::chrono::milliseconds{0});
+}
 
-uint16_t server::port() const { return parts_->acceptor->port(); }
+uint16_t server::port() const {
+  return parts_->acceptor->port();
+}
 
 void server::begin_drain() {
   parts_->front->state->draining.store(true);

@@ -14,8 +14,8 @@
 namespace troupe::http {
 
 /// The HTTP front end: listens, speaks every dialect, and knows of the rest of the program only the
-/// engine actor's interface. Runs on threads of its own; all functions may be called from any thread
-/// but the server's own ones.
+/// engine actor's interface. Runs on threads of its own; all functions may be called from any
+/// thread but the server's own ones.
 class server {
 public:
   /// Listens and answers from now on.

@@ -10,9 +10,9 @@ namespace troupe::http {
 
 /// How the text-generation routes read and answer (contract http.md §4, §5).
 struct dialect_settings {
-  std::string default_model;     ///< Shown as "model" where the request names none.
-  std::string output_formatter;  ///< option.output_formatter; empty = by `stream`.
-  bool tgi_compat = false;       ///< option.tgi_compat
+  std::string default_model;                ///< Shown as "model" where the request names none.
+  std::string output_formatter;             ///< option.output_formatter; empty = by `stream`.
+  bool tgi_compat = false;                  ///< option.tgi_compat
   std::string decoding_strategy = "greedy"; ///< option.decoding_strategy: greedy or sample.
   /// option.openai_finish_reasons: forces OpenAI's words (true) or LMI's (false) on every chat
   /// route; unset = by route.
@@ -35,17 +35,18 @@ struct server_settings {
   uint16_t port = 8080;              ///< 0 = any free one; `server::port` tells which.
   std::string unix_path;             ///< Listen on this socket file instead.
   bool tls = false;                  ///< Serve https.
-  std::string certificate_file;      ///< PEM chain; empty = a self-signed certificate made at start.
-  std::string private_key_file;      ///< PEM key that belongs to it.
-  uint32_t threads = 0;              ///< I/O threads (number_of_netty_threads); 0 = by cores.
+  std::string certificate_file; ///< PEM chain; empty = a self-signed certificate made at start.
+  std::string private_key_file; ///< PEM key that belongs to it.
+  uint32_t threads = 0;         ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
-  size_t max_header_bytes = 32 * 1024;        ///< Also bounds pipelined bytes kept aside.
-  uint64_t max_request_size = 64ull << 20;    ///< Larger bodies get 413.
-  size_t inline_parse_bytes = 1 << 20;        ///< Larger bodies are parsed off the I/O threads.
-  uint32_t max_connections = 0;               ///< 0 = by the file limit.
-  std::chrono::milliseconds header_timeout{30'000}; ///< From a request's first byte to its header's end.
-  std::chrono::milliseconds body_timeout{60'000};   ///< Without a byte of the body.
-  std::chrono::milliseconds idle_timeout{75'000};   ///< Between requests.
+  size_t max_header_bytes = 32 * 1024;     ///< Also bounds pipelined bytes kept aside.
+  uint64_t max_request_size = 64ull << 20; ///< Larger bodies get 413.
+  size_t inline_parse_bytes = 1 << 20;     ///< Larger bodies are parsed off the I/O threads.
+  uint32_t max_connections = 0;            ///< 0 = by the file limit.
+  std::chrono::milliseconds header_timeout{
+      30'000}; ///< From a request's first byte to its header's end.
+  std::chrono::milliseconds body_timeout{60'000}; ///< Without a byte of the body.
+  std::chrono::milliseconds idle_timeout{75'000}; ///< Between requests.
 
   std::string request_id_header = "x-request-id"; ///< request_id_header_key
   bool allow_request_handler = false;             ///< ALLOW_REQUEST_HANDLER_OVERRIDE
@@ -53,10 +54,10 @@ struct server_settings {
   std::string cors_allowed_methods;
   std::string cors_allowed_headers;
 
-  bool allow_multi_status = false;        ///< /ping answers 207 while loading.
-  bool fail_ping_when_unhealthy = false;  ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
-  bool metrics_enabled = true;            ///< SERVING_PROMETHEUS
-  std::string version;                    ///< Shown by DJLServingStart.
+  bool allow_multi_status = false;       ///< /ping answers 207 while loading.
+  bool fail_ping_when_unhealthy = false; ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
+  bool metrics_enabled = true;           ///< SERVING_PROMETHEUS
+  std::string version;                   ///< Shown by DJLServingStart.
 
   dialect_settings dialect;
 };

@@ -11,14 +11,14 @@ namespace {
 
 std::string_view health(model_state state) {
   switch (state) {
-    case model_state::loading:
-      return "PENDING";
-    case model_state::failed:
-      return "FAILED";
-    case model_state::ready:
-      return "Healthy";
-    default:
-      return "Unhealthy";
+  case model_state::loading:
+    return "PENDING";
+  case model_state::failed:
+    return "FAILED";
+  case model_state::ready:
+    return "Healthy";
+  default:
+    return "Unhealthy";
   }
 }
 

@@ -17,12 +17,14 @@ namespace {
 
 namespace asio = boost::asio;
 
-SSL* session(void* p) { return static_cast<SSL*>(p); }
+SSL* session(void* p) {
+  return static_cast<SSL*>(p);
+}
 
 caf::error tls_problem(const std::string& what) {
   auto code = ERR_get_error();
-  auto* text = ERR_SYSTEM_ERROR(code) ? std::strerror(ERR_GET_REASON(code))
-                                      : ERR_reason_error_string(code);
+  auto* text =
+      ERR_SYSTEM_ERROR(code) ? std::strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
   std::string why = text ? text : "unknown reason";
   ERR_clear_error();
   return caf::make_error(ec::bad_option, what + ": " + why);
@@ -37,8 +39,8 @@ caf::expected<std::shared_ptr<tls_context>> tls_context::make() {
   std::shared_ptr<tls_context> out{new tls_context{native}};
   SSL_CTX_set_min_proto_version(native, TLS1_2_VERSION);
   // A write that is tried again comes from the same bytes at a place that may have moved.
-  SSL_CTX_set_mode(native, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                               | SSL_MODE_RELEASE_BUFFERS);
+  SSL_CTX_set_mode(native, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                               SSL_MODE_RELEASE_BUFFERS);
   return out;
 }
 
@@ -77,14 +79,16 @@ caf::expected<std::shared_ptr<tls_context>> tls_context::self_signed(const std::
   X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
                              reinterpret_cast<const unsigned char*>(host.c_str()), -1, -1, 0);
   X509_set_issuer_name(made.get(), name);
-  if (X509_sign(made.get(), key.get(), EVP_sha256()) == 0
-      || SSL_CTX_use_certificate(native, made.get()) != 1
-      || SSL_CTX_use_PrivateKey(native, key.get()) != 1)
+  if (X509_sign(made.get(), key.get(), EVP_sha256()) == 0 ||
+      SSL_CTX_use_certificate(native, made.get()) != 1 ||
+      SSL_CTX_use_PrivateKey(native, key.get()) != 1)
     return tls_problem("a self-signed certificate cannot be made");
   return out;
 }
 
-tls_context::~tls_context() { SSL_CTX_free(static_cast<SSL_CTX*>(native_)); }
+tls_context::~tls_context() {
+  SSL_CTX_free(static_cast<SSL_CTX*>(native_));
+}
 
 transport::transport(stream_socket socket, std::shared_ptr<tls_context> tls)
     : socket_(std::move(socket)), tls_(std::move(tls)) {
@@ -100,7 +104,9 @@ transport::transport(stream_socket socket, std::shared_ptr<tls_context> tls)
   }
 }
 
-transport::~transport() { SSL_free(session(session_)); }
+transport::~transport() {
+  SSL_free(session(session_));
+}
 
 transport::result transport::tls_result(int returned) {
   if (returned > 0)
@@ -128,9 +134,10 @@ transport::result transport::read(char* to, size_t size) {
 
 transport::result transport::write(std::string_view from) {
   if (tls_)
-    return session_ ? tls_result(SSL_write(session(session_), from.data(),
-                                           static_cast<int>(std::min<size_t>(from.size(), INT_MAX))))
-                    : result{status::closed, 0};
+    return session_
+               ? tls_result(SSL_write(session(session_), from.data(),
+                                      static_cast<int>(std::min<size_t>(from.size(), INT_MAX))))
+               : result{status::closed, 0};
   boost::system::error_code error;
   auto bytes = socket_.write_some(asio::buffer(from.data(), from.size()), error);
   if (error == asio::error::would_block || error == asio::error::try_again)

@@ -13,9 +13,8 @@
 
 namespace troupe::http {
 
-using stream_socket =
-    boost::asio::basic_stream_socket<boost::asio::generic::stream_protocol,
-                                     boost::asio::io_context::executor_type>;
+using stream_socket = boost::asio::basic_stream_socket<boost::asio::generic::stream_protocol,
+                                                       boost::asio::io_context::executor_type>;
 
 /// A certificate and its key, shared by all connections.
 class tls_context {
@@ -58,7 +57,8 @@ public:
   result read(char* to, size_t size);
   result write(std::string_view from);
 
-  /// Calls `done` when the socket is readable (writable) or broken. One wait of each kind at a time.
+  /// Calls `done` when the socket is readable (writable) or broken. One wait of each kind at a
+  /// time.
   template <class F>
   void wait_readable(F&& done) {
     socket_.async_wait(stream_socket::wait_read, std::forward<F>(done));

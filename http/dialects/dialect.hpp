@@ -50,10 +50,10 @@ using parsed_job = std::variant<generation_job, problem>;
 /// What a dialect knows beside the body.
 struct job_context {
   const dialect_settings& settings;
-  std::string id{};       ///< Of the request; names the answer too.
-  std::string model{};    ///< Named by route, query or header; empty = the only one.
+  std::string id{};    ///< Of the request; names the answer too.
+  std::string model{}; ///< Named by route, query or header; empty = the only one.
   int32_t priority = 3;
-  bool v1_route = false;  ///< /v1/*: OpenAI's rules rather than LMI's.
+  bool v1_route = false;    ///< /v1/*: OpenAI's rules rather than LMI's.
   bool accepts_sse = false; ///< Accept contains text/event-stream.
 };
 

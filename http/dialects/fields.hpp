@@ -24,9 +24,9 @@ struct range {
   bool low_excluded = false; ///< low < x rather than low <= x.
 };
 
-/// Takes typed parameters out of a JSON object. Numeric and boolean strings are accepted for numbers
-/// and booleans, null means absent, the first of several aliases that is given counts. The first
-/// problem is kept; everything after it reads as absent, so callers check once, at the end.
+/// Takes typed parameters out of a JSON object. Numeric and boolean strings are accepted for
+/// numbers and booleans, null means absent, the first of several aliases that is given counts. The
+/// first problem is kept; everything after it reads as absent, so callers check once, at the end.
 class field_reader {
 public:
   /// @param from An object (anything else reads as empty); outlives the reader.

@@ -20,7 +20,8 @@ void decide_sampling(field_reader& from, const sampling_hints& hints,
   auto strategy = from.string({"decoding_strategy"}).value_or(settings.decoding_strategy);
   if (strategy == "sampling")
     strategy = "sample";
-  if (strategy != "greedy" && strategy != "sample" && strategy != "contrastive" && !strategy.empty())
+  if (strategy != "greedy" && strategy != "sample" && strategy != "contrastive" &&
+      !strategy.empty())
     from.fail("decoding_strategy",
               "decoding_strategy must be greedy, sample or contrastive, got " + strategy);
   if (strategy == "contrastive" && !wanted.value_or(false))
@@ -115,18 +116,19 @@ parsed_job parse_lmi(const json::value& body, const job_context& context) {
   parameters.raw({"stream"});
   lmi_format format;
   format.tgi = context.settings.tgi_compat;
-  format.frame = choose_framing(parameters.string({"output_formatter"}).value_or(""),
-                                context.settings.output_formatter, stream, format.tgi,
-                                job.warnings);
+  format.frame =
+      choose_framing(parameters.string({"output_formatter"}).value_or(""),
+                     context.settings.output_formatter, stream, format.tgi, job.warnings);
   params.stream = format.frame != lmi_format::framing::json;
 
   read_prompt(fields, parameters, request.input);
   if (auto* adapters = fields.raw({"adapters"}))
     if (!adapters->as_string() || !adapters->as_string()->empty())
       fields.fail("adapters", "adapters need option.enable_lora");
-  params.max_new_tokens =
-      parameters.integer({"max_new_tokens", "max_tokens"}, {.low = 0, .high = INT32_MAX, .low_excluded = true})
-          .value_or(default_new_tokens);
+  params.max_new_tokens = parameters
+                              .integer({"max_new_tokens", "max_tokens"},
+                                       {.low = 0, .high = INT32_MAX, .low_excluded = true})
+                              .value_or(default_new_tokens);
   auto hints = read_sampling(parameters, std::nullopt, params);
   decide_sampling(parameters, hints, context.settings, params, job.warnings);
   read_beams(parameters, params.stream);
@@ -137,9 +139,11 @@ parsed_job parse_lmi(const json::value& body, const job_context& context) {
   if (params.stream && format.prefill)
     parameters.fail("decoder_input_details", "decoder_input_details does not work with streaming");
   params.top_n = static_cast<uint16_t>(
-      parameters.integer({"top_n_tokens", "logprobs"}, {.low = 0, .high = most_top_tokens}).value_or(0));
+      parameters.integer({"top_n_tokens", "logprobs"}, {.low = 0, .high = most_top_tokens})
+          .value_or(0));
   params.truncate = static_cast<uint32_t>(
-      parameters.integer({"truncate"}, {.low = 0, .high = INT32_MAX, .low_excluded = true}).value_or(0));
+      parameters.integer({"truncate"}, {.low = 0, .high = INT32_MAX, .low_excluded = true})
+          .value_or(0));
   format.details = parameters.boolean({"details"}).value_or(format.tgi);
   format.full_text = parameters.boolean({"return_full_text"}).value_or(false);
   format.top_tokens = params.top_n > 0;

@@ -2,8 +2,8 @@
 
 #include "troupe/http/dialects/dialect.hpp"
 
-/// Text generation as LMI speaks it: {"inputs", "parameters", "stream", ...} (contract http.md §4.4,
-/// §4.5; generation.md §2).
+/// Text generation as LMI speaks it: {"inputs", "parameters", "stream", ...} (contract http.md
+/// §4.4, §4.5; generation.md §2).
 namespace troupe::http {
 
 /// Reads a body that has no "messages". Parameters that nobody knows become warnings.
@@ -13,17 +13,17 @@ parsed_job parse_lmi(const json::value& body, const job_context& context);
 struct lmi_format {
   enum class framing : uint8_t { json, jsonlines, sse };
   framing frame = framing::json;
-  bool tgi = false;          ///< TGI's names, and the array of one around a whole answer.
+  bool tgi = false; ///< TGI's names, and the array of one around a whole answer.
   bool details = false;
-  bool prefill = false;      ///< decoder_input_details
+  bool prefill = false; ///< decoder_input_details
   bool top_tokens = false;
-  bool full_text = false;    ///< The prompt in front of generated_text.
+  bool full_text = false; ///< The prompt in front of generated_text.
   uint32_t choices = 1;
   std::string inputs;
 };
 
-/// The framing that `request` or `option` names (request first), else by `stream` and `tgi`. Unknown
-/// names add a warning. Chat names map to their plain framing.
+/// The framing that `request` or `option` names (request first), else by `stream` and `tgi`.
+/// Unknown names add a warning. Chat names map to their plain framing.
 lmi_format::framing choose_framing(const std::string& request, const std::string& option,
                                    bool stream, bool tgi, std::vector<std::string>& warnings);
 

@@ -8,12 +8,12 @@ std::string_view finish_word(finish_reason reason, bool openai_words) {
   if (!openai_words)
     return to_string_view(reason);
   switch (reason) {
-    case finish_reason::length:
-      return "length";
-    case finish_reason::error:
-      return "error";
-    default:
-      return "stop";
+  case finish_reason::length:
+    return "length";
+  case finish_reason::error:
+    return "error";
+  default:
+    return "stop";
   }
 }
 

@@ -14,15 +14,15 @@ struct openai_format {
   std::string id;
   int64_t created = 0;
   std::string model;
-  uint32_t prompts = 1;         ///< Requests of the job (completions with a list of prompts).
-  uint32_t choices = 1;         ///< Of each prompt.
-  bool openai_words = true;     ///< stop and length rather than LMI's finish words.
-  bool final_chunk = true;      ///< Reason in a chunk of its own and [DONE] at the end of an SSE stream.
+  uint32_t prompts = 1;     ///< Requests of the job (completions with a list of prompts).
+  uint32_t choices = 1;     ///< Of each prompt.
+  bool openai_words = true; ///< stop and length rather than LMI's finish words.
+  bool final_chunk = true; ///< Reason in a chunk of its own and [DONE] at the end of an SSE stream.
   bool include_usage = false;
   bool logprobs = false;
   // Completions only:
   bool echo = false;
-  bool drop_tokens = false;     ///< max_tokens was 0: only the echoed prompt is shown.
+  bool drop_tokens = false;              ///< max_tokens was 0: only the echoed prompt is shown.
   std::vector<std::string> prompt_texts; ///< With echo; empty where the prompt was token ids.
 };
 
@@ -56,7 +56,7 @@ public:
   void record(std::string& out, std::string_view object) const;
 
 private:
-  std::string head_;  ///< Frame, braces and all members up to "choices":[
+  std::string head_; ///< Frame, braces and all members up to "choices":[
   bool sse_;
   bool words_;
   bool usage_;

@@ -53,8 +53,7 @@ void read_limit(field_reader& from, const job_context& context, generation_param
   range<int64_t> positive{.low = 0, .high = INT32_MAX, .low_excluded = true};
   auto plain = from.integer({"max_tokens"}, positive);
   auto newer = from.integer({"max_completion_tokens"}, positive);
-  to.max_new_tokens =
-      newer.value_or(plain.value_or(context.v1_route ? -1 : lmi_new_tokens));
+  to.max_new_tokens = newer.value_or(plain.value_or(context.v1_route ? -1 : lmi_new_tokens));
 }
 
 void read_logprobs(field_reader& from, bool v1_route, generation_params& to,

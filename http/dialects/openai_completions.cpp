@@ -35,16 +35,17 @@ std::vector<prompt> read_prompts(field_reader& from) {
   auto* elements = given->as_array();
   auto several = elements && !elements->empty() && !elements->front().is_number();
   if (several && elements->size() > most_prompts) {
-    from.fail("prompt", "prompt: at most " + std::to_string(most_prompts) + " prompts, got "
-                            + std::to_string(elements->size()));
+    from.fail("prompt", "prompt: at most " + std::to_string(most_prompts) + " prompts, got " +
+                            std::to_string(elements->size()));
     return out;
   }
   auto add = [&](const json::value& element) {
     if (auto one = to_prompt(element))
       out.push_back(std::move(*one));
     else
-      from.fail("prompt", "prompt must be a string, an array of strings, a non-empty array of token "
-                          "ids (integers from 0) or an array of such arrays");
+      from.fail("prompt",
+                "prompt must be a string, an array of strings, a non-empty array of token "
+                "ids (integers from 0) or an array of such arrays");
   };
   if (several)
     for (const auto& element : *elements)
@@ -84,7 +85,8 @@ void read_logprobs_and_echo(field_reader& from, generation_params& params, opena
 }
 
 void read_limit(field_reader& from, generation_params& params, openai_format& format) {
-  auto limit = from.integer({"max_tokens"}, {.low = 0, .high = INT32_MAX}).value_or(default_new_tokens);
+  auto limit =
+      from.integer({"max_tokens"}, {.low = 0, .high = INT32_MAX}).value_or(default_new_tokens);
   if (limit == 0 && !format.echo)
     from.fail("max_tokens", "max_tokens must be greater than 0 unless echo is true");
   // Scoring a prompt needs one pass; its token is not shown.

@@ -9,8 +9,8 @@ namespace {
 
 /// Characters, not bytes: text_offset counts as Python does.
 size_t count_characters(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(),
-                                           [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 /// The four parallel arrays of a choice's "logprobs", grown token by token.

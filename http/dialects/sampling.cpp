@@ -56,8 +56,8 @@ void read_bad_words(field_reader& from, sampling_params& to) {
 void read_stops(field_reader& from, generation_params& to) {
   if (auto stops = from.strings({"stop_sequences", "stop", "stop_strings"})) {
     if (stops->size() > most_stops)
-      from.fail("stop", "stop: at most " + std::to_string(most_stops) + " stop sequences, got "
-                            + std::to_string(stops->size()));
+      from.fail("stop", "stop: at most " + std::to_string(most_stops) + " stop sequences, got " +
+                            std::to_string(stops->size()));
     for (const auto& stop : *stops)
       if (stop.empty())
         from.fail("stop", "stop: a stop sequence must not be empty");
@@ -146,8 +146,8 @@ void read_choices(field_reader& from, bool needs_sampling, generation_params& to
   to.n = static_cast<uint32_t>(n.value_or(best_of.value_or(1)));
   to.best_of = static_cast<uint32_t>(best_of.value_or(to.n));
   if (to.best_of < to.n)
-    from.fail("best_of", "best_of must be at least n (" + std::to_string(to.n) + "), got "
-                             + std::to_string(to.best_of));
+    from.fail("best_of", "best_of must be at least n (" + std::to_string(to.n) + "), got " +
+                             std::to_string(to.best_of));
   if (needs_sampling && to.best_of > 1 && !to.sampling.sample)
     from.fail(n ? "n" : "best_of",
               "n and best_of above 1 need sampling: set do_sample to true or a temperature");

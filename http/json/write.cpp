@@ -35,26 +35,26 @@ constexpr std::string_view replacement = "\xEF\xBF\xBD";
 
 void append_escaped(std::string& out, unsigned char c) {
   switch (c) {
-    case '"':
-      out += "\\\"";
-      break;
-    case '\\':
-      out += "\\\\";
-      break;
-    case '\n':
-      out += "\\n";
-      break;
-    case '\r':
-      out += "\\r";
-      break;
-    case '\t':
-      out += "\\t";
-      break;
-    default: {
-      constexpr char hex[] = "0123456789abcdef";
-      const char text[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-      out.append(text, sizeof text);
-    }
+  case '"':
+    out += "\\\"";
+    break;
+  case '\\':
+    out += "\\\\";
+    break;
+  case '\n':
+    out += "\\n";
+    break;
+  case '\r':
+    out += "\\r";
+    break;
+  case '\t':
+    out += "\\t";
+    break;
+  default: {
+    constexpr char hex[] = "0123456789abcdef";
+    const char text[] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+    out.append(text, sizeof text);
+  }
   }
 }
 
@@ -115,10 +115,18 @@ void append_string(std::string& out, std::string_view text) {
   out += '"';
 }
 
-void append_integer(std::string& out, int64_t x) { append_any_integer(out, x); }
-void append_unsigned(std::string& out, uint64_t x) { append_any_integer(out, x); }
-void append_real(std::string& out, float x) { append_any_real(out, x); }
-void append_real(std::string& out, double x) { append_any_real(out, x); }
+void append_integer(std::string& out, int64_t x) {
+  append_any_integer(out, x);
+}
+void append_unsigned(std::string& out, uint64_t x) {
+  append_any_integer(out, x);
+}
+void append_real(std::string& out, float x) {
+  append_any_real(out, x);
+}
+void append_real(std::string& out, double x) {
+  append_any_real(out, x);
+}
 
 void append_value(std::string& out, const value& x) {
   if (x.is_null()) {

@@ -81,9 +81,9 @@ TEST_CASE_METHOD(chat, "the conversation goes to the template as JSON", "[http][
   const auto& input = made.requests.front().input;
   CHECK(input.kind == prompt_kind::chat);
   CHECK_FALSE(input.add_generation_prompt);
-  CHECK(input.text
-        == R"({"messages":[{"role":"system","content":"s"},{"role":"user","content":"a\nb"},)"
-           R"({"role":"assistant","content":""}],"enable_thinking":false})");
+  CHECK(input.text ==
+        R"({"messages":[{"role":"system","content":"s"},{"role":"user","content":"a\nb"},)"
+        R"({"role":"assistant","content":""}],"enable_thinking":false})");
 }
 
 TEST_CASE_METHOD(chat, "bad chats are refused by name", "[http][chat]") {
@@ -136,12 +136,13 @@ TEST_CASE_METHOD(chat, "a trusted server takes the request's template", "[http][
 TEST_CASE_METHOD(chat, "a whole chat answer", "[http][chat]") {
   settings.default_model = "tiny";
   auto made = job("");
-  auto out = written(*made.writer, {prompt_of(5), batch({token(1, "a")}),
-                                    last({token(2, "")}, {ending(finish_reason::eos_token, "a", 2)})});
-  CHECK(stable(out)
-        == R"({"id":"ID","object":"chat.completion","created":0,"model":"tiny","choices":[{"index":0,)"
-           R"("message":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":"stop"}],)"
-           R"("usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})");
+  auto out =
+      written(*made.writer, {prompt_of(5), batch({token(1, "a")}),
+                             last({token(2, "")}, {ending(finish_reason::eos_token, "a", 2)})});
+  CHECK(stable(out) ==
+        R"({"id":"ID","object":"chat.completion","created":0,"model":"tiny","choices":[{"index":0,)"
+        R"("message":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":"stop"}],)"
+        R"("usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})");
   CHECK(parsed(out).find("id"));
 }
 
@@ -167,16 +168,22 @@ TEST_CASE_METHOD(chat, "finish words follow the route unless the option forces t
 TEST_CASE_METHOD(chat, "the v1 stream has a last chunk with the reason", "[http][chat]") {
   auto made = job(R"(,"stream":true,"model":"m","stream_options":{"include_usage":true})");
   CHECK(made.requests.front().model == "m");
-  auto out = written(*made.writer,
-                     {prompt_of(5), batch({token(1, "a")}),
-                      last({token(2, "b")}, {ending(finish_reason::length, "ab", 2)})});
-  std::string head = R"(data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"m","choices":[)";
-  CHECK(stable(out)
-        == head + R"({"index":0,"delta":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":null}],"usage":null})" + "\n\n"
-           + head + R"({"index":0,"delta":{"content":"b"},"logprobs":null,"finish_reason":null}],"usage":null})" + "\n\n"
-           + head + R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],"usage":null})" + "\n\n"
-           + head + R"(],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})" + "\n\n"
-           + "data: [DONE]\n\n");
+  auto out =
+      written(*made.writer, {prompt_of(5), batch({token(1, "a")}),
+                             last({token(2, "b")}, {ending(finish_reason::length, "ab", 2)})});
+  std::string head =
+      R"(data: {"id":"ID","object":"chat.completion.chunk","created":0,"model":"m","choices":[)";
+  CHECK(
+      stable(out) ==
+      head +
+          R"({"index":0,"delta":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":null}],"usage":null})" +
+          "\n\n" + head +
+          R"({"index":0,"delta":{"content":"b"},"logprobs":null,"finish_reason":null}],"usage":null})" +
+          "\n\n" + head +
+          R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"}],"usage":null})" +
+          "\n\n" + head +
+          R"(],"usage":{"prompt_tokens":5,"completion_tokens":2,"total_tokens":7}})" + "\n\n" +
+          "data: [DONE]\n\n");
 }
 
 TEST_CASE_METHOD(chat, "LMI routes stream lines whose last has content and reason",
@@ -184,20 +191,25 @@ TEST_CASE_METHOD(chat, "LMI routes stream lines whose last has content and reaso
   v1 = false;
   auto made = job(R"(,"stream":true)");
   CHECK(made.writer->content_type() == "application/jsonlines");
-  auto out = written(*made.writer,
-                     {batch({token(1, "a")}),
-                      last({token(2, "b")}, {ending(finish_reason::eos_token, "ab", 2)})});
-  std::string head = R"({"id":"ID","object":"chat.completion.chunk","created":0,"model":"","choices":[)";
-  CHECK(stable(out)
-        == head + R"({"index":0,"delta":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":null}]})" + "\n"
-           + head + R"({"index":0,"delta":{"content":"b"},"logprobs":null,"finish_reason":"eos_token"}]})" + "\n");
+  auto out =
+      written(*made.writer, {batch({token(1, "a")}),
+                             last({token(2, "b")}, {ending(finish_reason::eos_token, "ab", 2)})});
+  std::string head =
+      R"({"id":"ID","object":"chat.completion.chunk","created":0,"model":"","choices":[)";
+  CHECK(
+      stable(out) ==
+      head +
+          R"({"index":0,"delta":{"role":"assistant","content":"a"},"logprobs":null,"finish_reason":null}]})" +
+          "\n" + head +
+          R"({"index":0,"delta":{"content":"b"},"logprobs":null,"finish_reason":"eos_token"}]})" +
+          "\n");
   sse = true;
   CHECK(job(R"(,"stream":true)").writer->content_type() == "text/event-stream");
   sse = false;
   settings.output_formatter = "sse_chat";
   CHECK(job(R"(,"stream":true)").writer->content_type() == "text/event-stream");
-  CHECK(job(R"(,"parameters":{"output_formatter":"jsonlines_chat"})").writer->content_type()
-        == "application/jsonlines");
+  CHECK(job(R"(,"parameters":{"output_formatter":"jsonlines_chat"})").writer->content_type() ==
+        "application/jsonlines");
 }
 
 TEST_CASE_METHOD(chat, "log-probabilities hold UTF-8 bytes and all alternatives", "[http][chat]") {
@@ -207,21 +219,20 @@ TEST_CASE_METHOD(chat, "log-probabilities hold UTF-8 bytes and all alternatives"
   auto out = stable(written(*made.writer, {last({one}, {ending(finish_reason::length, "é", 1)})}));
   CHECK(out.find(R"("logprobs":{"content":[{"token":"é","logprob":-0.25,"bytes":[195,169],)"
                  R"("top_logprobs":[{"token":"é","logprob":-0.25,"bytes":[195,169]},)"
-                 "{\"token\":\"\xEF\xBF\xBD\",\"logprob\":-3.0,\"bytes\":[195]}]}]}")
-        != std::string::npos);
+                 "{\"token\":\"\xEF\xBF\xBD\",\"logprob\":-3.0,\"bytes\":[195]}]}]}") !=
+        std::string::npos);
   v1 = false;
   CHECK_FALSE(params(R"(,"logprobs":true)").token_bytes); // Only with top_logprobs > 0.
 }
 
 TEST_CASE_METHOD(chat, "two choices stream under their indices", "[http][chat]") {
   auto made = job(R"(,"stream":true,"n":2)");
-  auto out = written(*made.writer,
-                     {batch({token(1, "a", -1, 0), token(2, "b", -1, 1)}),
-                      last({}, {ending(finish_reason::length, "a", 1, 0),
-                                ending(finish_reason::eos_token, "b", 1, 1)})});
+  auto out = written(*made.writer, {batch({token(1, "a", -1, 0), token(2, "b", -1, 1)}),
+                                    last({}, {ending(finish_reason::length, "a", 1, 0),
+                                              ending(finish_reason::eos_token, "b", 1, 1)})});
   CHECK(out.find(R"({"index":1,"delta":{"role":"assistant","content":"b"})") != std::string::npos);
-  CHECK(out.find(R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"})")
-        != std::string::npos);
-  CHECK(out.find(R"({"index":1,"delta":{},"logprobs":null,"finish_reason":"stop"})")
-        != std::string::npos);
+  CHECK(out.find(R"({"index":0,"delta":{},"logprobs":null,"finish_reason":"length"})") !=
+        std::string::npos);
+  CHECK(out.find(R"({"index":1,"delta":{},"logprobs":null,"finish_reason":"stop"})") !=
+        std::string::npos);
 }

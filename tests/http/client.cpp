@@ -144,7 +144,9 @@ bool client::closed_by_server() {
   return n == 0 || errno == ECONNRESET;
 }
 
-void client::finish_sending() { ::shutdown(socket_, SHUT_WR); }
+void client::finish_sending() {
+  ::shutdown(socket_, SHUT_WR);
+}
 
 void client::reset() {
   linger now{1, 0};

@@ -14,7 +14,7 @@ struct answer {
   int status = 0;
   std::string reason;
   std::vector<std::pair<std::string, std::string>> headers; ///< Names in lower case.
-  std::string body; ///< Chunks joined.
+  std::string body;                                         ///< Chunks joined.
   bool chunked = false;
 
   /// Empty when absent.
@@ -23,7 +23,8 @@ struct answer {
 
 class client {
 public:
-  /// @param receive_buffer Bytes the kernel may hold for a reader that does not read; 0 = its choice.
+  /// @param receive_buffer Bytes the kernel may hold for a reader that does not read; 0 = its
+  /// choice.
   explicit client(uint16_t port, int receive_buffer = 0);
   ~client();
   client(client&& other) noexcept : socket_(std::exchange(other.socket_, -1)) {}

@@ -69,12 +69,13 @@ TEST_CASE_METHOD(completions, "bad completions are refused by name", "[http][com
 
 TEST_CASE_METHOD(completions, "a whole completion, echoed", "[http][completions]") {
   auto made = job(R"({"prompt":"Tea is","echo":true,"model":"m"})");
-  auto out = written(*made.writer, {prompt_of(2), last({token(1, " hot")},
-                                                       {ending(finish_reason::length, " hot", 1)})});
-  CHECK(stable(out)
-        == R"({"id":"ID","object":"text_completion","created":0,"model":"m","choices":[{"index":0,)"
-           R"("text":"Tea is hot","logprobs":null,"finish_reason":"length"}],)"
-           R"("usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3}})");
+  auto out =
+      written(*made.writer,
+              {prompt_of(2), last({token(1, " hot")}, {ending(finish_reason::length, " hot", 1)})});
+  CHECK(stable(out) ==
+        R"({"id":"ID","object":"text_completion","created":0,"model":"m","choices":[{"index":0,)"
+        R"("text":"Tea is hot","logprobs":null,"finish_reason":"length"}],)"
+        R"("usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3}})");
 }
 
 TEST_CASE_METHOD(completions, "log-probabilities are parallel arrays", "[http][completions]") {
@@ -86,12 +87,12 @@ TEST_CASE_METHOD(completions, "log-probabilities are parallel arrays", "[http][c
   first.prompt[0].top = {{}, {token(5, "?", -0.5f).token}};
   auto one = token(3, "x", -2);
   one.top = {one.token};
-  auto out = stable(written(*made.writer,
-                            {first, last({one}, {ending(finish_reason::length, "x", 1)})}));
+  auto out =
+      stable(written(*made.writer, {first, last({one}, {ending(finish_reason::length, "x", 1)})}));
   CHECK(out.find(R"("text":"é!x","logprobs":{"tokens":["é","!","x"],)"
                  R"("token_logprobs":[null,-1.0,-2.0],)"
-                 R"("top_logprobs":[null,{"?":-0.5},{"x":-2.0}],"text_offset":[0,1,2]})")
-        != std::string::npos);
+                 R"("top_logprobs":[null,{"?":-0.5},{"x":-2.0}],"text_offset":[0,1,2]})") !=
+        std::string::npos);
 }
 
 TEST_CASE_METHOD(completions, "scoring a prompt shows no generated token", "[http][completions]") {
@@ -100,8 +101,8 @@ TEST_CASE_METHOD(completions, "scoring a prompt shows no generated token", "[htt
   auto first = prompt_of(2);
   first.prompt[0].tokens = {token(4, "a").token, token(5, "b", -1).token};
   first.prompt[0].tokens[0].has_logprob = false;
-  auto out = parsed(written(*made.writer,
-                            {first, last({token(6, "z")}, {ending(finish_reason::length, "z", 1)})}));
+  auto out = parsed(written(
+      *made.writer, {first, last({token(6, "z")}, {ending(finish_reason::length, "z", 1)})}));
   const auto& choice = out.find("choices")->as_array()->at(0);
   CHECK(*choice.find("text")->as_string() == "ab");
   CHECK(choice.find("logprobs")->find("tokens")->as_array()->size() == 2);
@@ -110,20 +111,23 @@ TEST_CASE_METHOD(completions, "scoring a prompt shows no generated token", "[htt
 
 TEST_CASE_METHOD(completions, "choices of several prompts are numbered through",
                  "[http][completions]") {
-  auto made = job(R"({"prompt":["a","b"],"n":2,"stream":true,"stream_options":{"include_usage":true}})");
+  auto made =
+      job(R"({"prompt":["a","b"],"n":2,"stream":true,"stream_options":{"include_usage":true}})");
   std::string out;
   for (size_t part : {1u, 0u}) {
     auto one = prompt_of(3);
     made.writer->take(part, one, out);
-    auto end = last({token(1, "x", -1, 0), token(2, "y", -1, 1)},
-                    {ending(finish_reason::length, "x", 1, 0), ending(finish_reason::length, "y", 1, 1)});
+    auto end =
+        last({token(1, "x", -1, 0), token(2, "y", -1, 1)},
+             {ending(finish_reason::length, "x", 1, 0), ending(finish_reason::length, "y", 1, 1)});
     made.writer->take(part, end, out);
   }
   for (auto index : {"0", "1", "2", "3"})
-    CHECK(out.find(std::string{"\"index\":"} + index + ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"length\"")
-          != std::string::npos);
-  CHECK(out.find(R"("usage":{"prompt_tokens":6,"completion_tokens":4,"total_tokens":10})")
-        != std::string::npos);
+    CHECK(out.find(std::string{"\"index\":"} + index +
+                   ",\"text\":\"\",\"logprobs\":null,\"finish_reason\":\"length\"") !=
+          std::string::npos);
+  CHECK(out.find(R"("usage":{"prompt_tokens":6,"completion_tokens":4,"total_tokens":10})") !=
+        std::string::npos);
   CHECK(out.ends_with("data: [DONE]\n\n"));
   CHECK(out.find("[DONE]") == out.rfind("[DONE]"));
 }

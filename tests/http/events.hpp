@@ -10,7 +10,8 @@
 /// Makers of what dialects are fed, for tests without an engine.
 namespace troupe::test {
 
-inline token_event token(int32_t id, std::string text, float logprob = -0.25f, uint32_t choice = 0) {
+inline token_event token(int32_t id, std::string text, float logprob = -0.25f,
+                         uint32_t choice = 0) {
   token_event out;
   out.choice = choice;
   out.token.id = id;

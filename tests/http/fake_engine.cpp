@@ -84,7 +84,8 @@ void advance(fake_request_ptr self) {
   auto more = !batch.complete;
   send_batch(self, std::move(batch));
   if (more && state.next == what.fail_after)
-    self->delayed_send(self, std::chrono::milliseconds{100}, submit_atom_v); // The tokens leave first.
+    self->delayed_send(self, std::chrono::milliseconds{100},
+                       submit_atom_v); // The tokens leave first.
   else if (more)
     self->send(self, submit_atom_v);
 }
@@ -233,8 +234,12 @@ served::~served() {
   world_->engine = nullptr;
 }
 
-caf::actor_system& served::system() { return *world_->system; }
-engine_actor served::engine() const { return world_->engine; }
+caf::actor_system& served::system() {
+  return *world_->system;
+}
+engine_actor served::engine() const {
+  return world_->engine;
+}
 
 void served::kill_engine() {
   caf::anon_send_exit(world_->engine, caf::exit_reason::kill);

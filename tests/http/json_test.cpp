@@ -32,7 +32,8 @@ std::string refusal(std::string_view text) {
 } // namespace
 
 TEST_CASE("JSON is read with its types and order", "[http][json]") {
-  auto x = test::parsed(R"({"b":1,"a":[true,null,-2,18446744073709551615,0.5,"\u00e9\ud83d\ude00"]})");
+  auto x =
+      test::parsed(R"({"b":1,"a":[true,null,-2,18446744073709551615,0.5,"\u00e9\ud83d\ude00"]})");
   REQUIRE(x.as_object());
   CHECK(x.as_object()->at(0).first == "b");
   auto& list = *x.find("a")->as_array();
@@ -60,8 +61,8 @@ TEST_CASE("broken JSON is refused with a reason", "[http][json]") {
   CHECK(refusal("\"\xff\"") == "the body is not valid UTF-8");
   CHECK(refusal("\"\xed\xa0\x80\"") == "the body is not valid UTF-8");
   CHECK(refusal("\"\\ud800\"") != "");
-  CHECK(refusal(std::string(200, '[') + std::string(200, ']')).find("nested deeper than 128")
-        != std::string::npos);
+  CHECK(refusal(std::string(200, '[') + std::string(200, ']')).find("nested deeper than 128") !=
+        std::string::npos);
   CHECK(refusal(std::string(100'000, '[')) != "");
   CHECK(refusal(std::string(100, '[') + std::string(100, ']')) == "");
 }
@@ -70,7 +71,8 @@ TEST_CASE("strings are escaped and always valid UTF-8", "[http][json]") {
   CHECK(quoted("a\"b\\c\n\r\t\x01\x1f/") == R"("a\"b\\c\n\r\t\u0001\u001f/")");
   CHECK(quoted("naïve 日本 😀") == "\"naïve 日本 😀\"");
   constexpr auto bad = "\xEF\xBF\xBD";
-  CHECK(quoted("a\xff" "b") == std::string{"\"a"} + bad + "b\"");
+  CHECK(quoted("a\xff"
+               "b") == std::string{"\"a"} + bad + "b\"");
   CHECK(quoted("\xe3\x81") == std::string{"\""} + bad + bad + "\"");
   CHECK(quoted("\xc0\xaf") == std::string{"\""} + bad + bad + "\"");
   CHECK(quoted("\xed\xa0\x80") == std::string{"\""} + bad + bad + bad + "\"");

@@ -19,7 +19,8 @@ struct lmi {
   generation_job job(std::string_view body) const { return job_of(parse(body)); }
   generation_params params(std::string_view parameters) const {
     return job(R"({"inputs":"x","parameters":)" + std::string{parameters} + "}")
-        .requests.front().params;
+        .requests.front()
+        .params;
   }
   std::string refusal(std::string_view parameters) const {
     return complaint(parse(R"({"inputs":"x","parameters":)" + std::string{parameters} + "}"));
@@ -44,8 +45,8 @@ TEST_CASE_METHOD(lmi, "a plain request has the contract's defaults", "[http][lmi
   CHECK(r.slot_timeout_ms == 120'000);
   CHECK_FALSE(made.writer->streams());
   CHECK(made.warnings.empty());
-  CHECK(job(R"({"inputs":"Hello"})").requests.front().params.sampling.seed
-        != r.params.sampling.seed);
+  CHECK(job(R"({"inputs":"Hello"})").requests.front().params.sampling.seed !=
+        r.params.sampling.seed);
 }
 
 TEST_CASE_METHOD(lmi, "every parameter arrives", "[http][lmi]") {
@@ -103,9 +104,9 @@ TEST_CASE_METHOD(lmi, "aliases and text forms are understood, null means absent"
 }
 
 TEST_CASE_METHOD(lmi, "what implies sampling turns it on, do_sample decides", "[http][lmi]") {
-  for (auto on : {R"({"do_sample":true})", R"({"temperature":0.7})", R"({"top_p":0.5})",
-                  R"({"top_k":4})", R"({"typical_p":0.5})", R"({"min_p":0.1})",
-                  R"({"decoding_strategy":"sample"})"})
+  for (auto on :
+       {R"({"do_sample":true})", R"({"temperature":0.7})", R"({"top_p":0.5})", R"({"top_k":4})",
+        R"({"typical_p":0.5})", R"({"min_p":0.1})", R"({"decoding_strategy":"sample"})"})
     CHECK(params(on).sampling.sample);
   for (auto off : {R"({})", R"({"do_sample":false,"temperature":0.7})", R"({"temperature":0})",
                    R"({"top_p":1.0})", R"({"top_k":1})", R"({"top_k":0})",
@@ -219,9 +220,10 @@ TEST_CASE_METHOD(lmi, "the formatter is chosen by request, option and stream", "
 
 TEST_CASE_METHOD(lmi, "a whole answer without details is its text", "[http][lmi]") {
   auto made = job(R"({"inputs":"Say \"é\"","parameters":{"return_full_text":true}})");
-  CHECK(written(*made.writer, {prompt_of(3), batch({token(1, " a")}),
-                               last({token(2, " b")}, {ending(finish_reason::length, " a b", 2)})})
-        == R"({"generated_text":"Say \"é\" a b"})");
+  CHECK(
+      written(*made.writer, {prompt_of(3), batch({token(1, " a")}),
+                             last({token(2, " b")}, {ending(finish_reason::length, " a b", 2)})}) ==
+      R"({"generated_text":"Say \"é\" a b"})");
 }
 
 TEST_CASE_METHOD(lmi, "details list tokens, prefill and top tokens", "[http][lmi]") {
@@ -236,43 +238,41 @@ TEST_CASE_METHOD(lmi, "details list tokens, prefill and top tokens", "[http][lmi
   two.token.special = true;
   two.top = {two.token};
   CHECK(written(*made.writer,
-                {first, last({one, two}, {ending(finish_reason::eos_token, "a", 2)})})
-        == R"({"generated_text":"a","details":{"inputs":"Hi","finish_reason":"eos_token",)"
-           R"("generated_tokens":2,"tokens":[{"id":1,"text":"a","log_prob":-0.25},)"
-           R"({"id":3,"text":"","log_prob":-0.25,"special_token":true}],)"
-           R"("prefill":[{"id":7,"text":"H","log_prob":null},{"id":8,"text":"i","log_prob":-1.5}],)"
-           R"("top_tokens":[[{"id":2,"text":"b","log_prob":-0.125}],)"
-           R"([{"id":3,"text":"","log_prob":-0.25,"special_token":true}]]}})");
+                {first, last({one, two}, {ending(finish_reason::eos_token, "a", 2)})}) ==
+        R"({"generated_text":"a","details":{"inputs":"Hi","finish_reason":"eos_token",)"
+        R"("generated_tokens":2,"tokens":[{"id":1,"text":"a","log_prob":-0.25},)"
+        R"({"id":3,"text":"","log_prob":-0.25,"special_token":true}],)"
+        R"("prefill":[{"id":7,"text":"H","log_prob":null},{"id":8,"text":"i","log_prob":-1.5}],)"
+        R"("top_tokens":[[{"id":2,"text":"b","log_prob":-0.125}],)"
+        R"([{"id":3,"text":"","log_prob":-0.25,"special_token":true}]]}})");
 }
 
 TEST_CASE_METHOD(lmi, "several choices come best first", "[http][lmi]") {
   auto made = job(R"({"inputs":"Hi","parameters":{"do_sample":true,"n":2}})");
-  auto out = written(*made.writer,
-                     {batch({token(1, "a", -2, 0), token(2, "b", -1, 1)}),
-                      last({}, {ending(finish_reason::length, "a", 1, 0, -2),
-                                ending(finish_reason::length, "b", 1, 1, -1)})});
-  CHECK(out
-        == R"({"generated_text":"b","details":{"inputs":"Hi","finish_reason":"length",)"
-           R"("generated_tokens":1,"tokens":[{"id":2,"text":"b","log_prob":-1.0}],)"
-           R"("best_of_sequences":[{"finish_reason":"length","generated_tokens":1,)"
-           R"("tokens":[{"id":1,"text":"a","log_prob":-2.0}],"generated_text":"a"}]}})");
+  auto out = written(*made.writer, {batch({token(1, "a", -2, 0), token(2, "b", -1, 1)}),
+                                    last({}, {ending(finish_reason::length, "a", 1, 0, -2),
+                                              ending(finish_reason::length, "b", 1, 1, -1)})});
+  CHECK(out == R"({"generated_text":"b","details":{"inputs":"Hi","finish_reason":"length",)"
+               R"("generated_tokens":1,"tokens":[{"id":2,"text":"b","log_prob":-1.0}],)"
+               R"("best_of_sequences":[{"finish_reason":"length","generated_tokens":1,)"
+               R"("tokens":[{"id":1,"text":"a","log_prob":-2.0}],"generated_text":"a"}]}})");
 }
 
 TEST_CASE_METHOD(lmi, "TGI's forms have its names", "[http][lmi]") {
   settings.tgi_compat = true;
   auto whole = job(R"({"inputs":"Hi"})");
-  CHECK(written(*whole.writer, {last({token(1, "a")}, {ending(finish_reason::length, "a", 1)})})
-        == R"([{"generated_text":"a","details":{"inputs":"Hi","finish_reason":"length",)"
-           R"("generated_tokens":1,"tokens":[{"id":1,"text":"a","logprob":-0.25}]}}])");
+  CHECK(written(*whole.writer, {last({token(1, "a")}, {ending(finish_reason::length, "a", 1)})}) ==
+        R"([{"generated_text":"a","details":{"inputs":"Hi","finish_reason":"length",)"
+        R"("generated_tokens":1,"tokens":[{"id":1,"text":"a","logprob":-0.25}]}}])");
   auto stream = job(R"({"inputs":"Hi","stream":true})");
   auto special = token(2, "");
   special.token.special = true;
   CHECK(written(*stream.writer, {batch({token(1, "a")}),
-                                 last({special}, {ending(finish_reason::eos_token, "a", 2)})})
-        == "data: {\"token\":{\"id\":1,\"text\":\"a\",\"logprob\":-0.25}}\n\n"
-           "data: {\"token\":{\"id\":2,\"text\":\"\",\"logprob\":-0.25,\"special\":true},"
-           "\"generated_text\":\"a\",\"details\":{\"inputs\":\"Hi\",\"finish_reason\":\"eos_token\","
-           "\"generated_tokens\":2}}\n\n");
+                                 last({special}, {ending(finish_reason::eos_token, "a", 2)})}) ==
+        "data: {\"token\":{\"id\":1,\"text\":\"a\",\"logprob\":-0.25}}\n\n"
+        "data: {\"token\":{\"id\":2,\"text\":\"\",\"logprob\":-0.25,\"special\":true},"
+        "\"generated_text\":\"a\",\"details\":{\"inputs\":\"Hi\",\"finish_reason\":\"eos_token\","
+        "\"generated_tokens\":2}}\n\n");
 }
 
 TEST_CASE_METHOD(lmi, "a stream has one line per token and the whole text in the last",
@@ -280,13 +280,13 @@ TEST_CASE_METHOD(lmi, "a stream has one line per token and the whole text in the
   auto made = job(R"({"inputs":"Hi","stream":true,"parameters":{"details":true}})");
   CHECK(made.writer->content_type() == "application/jsonlines");
   CHECK(made.requests.front().params.stream);
-  CHECK(written(*made.writer,
-                {prompt_of(1), batch({token(1, "a"), token(2, "b\n")}),
-                 last({token(3, "c")}, {ending(finish_reason::length, "ab\nc", 3)})})
-        == "{\"token\":{\"id\":1,\"text\":\"a\",\"log_prob\":-0.25}}\n"
-           "{\"token\":{\"id\":2,\"text\":\"b\\n\",\"log_prob\":-0.25}}\n"
-           "{\"token\":{\"id\":3,\"text\":\"c\",\"log_prob\":-0.25},\"generated_text\":\"ab\\nc\","
-           "\"details\":{\"inputs\":\"Hi\",\"finish_reason\":\"length\",\"generated_tokens\":3}}\n");
+  CHECK(
+      written(*made.writer, {prompt_of(1), batch({token(1, "a"), token(2, "b\n")}),
+                             last({token(3, "c")}, {ending(finish_reason::length, "ab\nc", 3)})}) ==
+      "{\"token\":{\"id\":1,\"text\":\"a\",\"log_prob\":-0.25}}\n"
+      "{\"token\":{\"id\":2,\"text\":\"b\\n\",\"log_prob\":-0.25}}\n"
+      "{\"token\":{\"id\":3,\"text\":\"c\",\"log_prob\":-0.25},\"generated_text\":\"ab\\nc\","
+      "\"details\":{\"inputs\":\"Hi\",\"finish_reason\":\"length\",\"generated_tokens\":3}}\n");
   std::string error;
   made.writer->fail(R"({"code": 424})", error);
   CHECK(error == "{\"code\": 424}\n");

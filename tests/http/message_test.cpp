@@ -32,15 +32,17 @@ TEST_CASE("SageMaker's custom attributes become headers", "[http][message]") {
 }
 
 TEST_CASE("forms are split into parts", "[http][message]") {
-  auto plain = parse_form("application/x-www-form-urlencoded; charset=utf-8", "data=a+b%21&model_name=m");
+  auto plain =
+      parse_form("application/x-www-form-urlencoded; charset=utf-8", "data=a+b%21&model_name=m");
   REQUIRE(plain);
   REQUIRE(plain->size() == 2);
   CHECK(plain->at(0).name == "data");
   CHECK(plain->at(0).content == "a b!");
-  auto multi = parse_form("multipart/form-data; boundary=\"XX\"",
-                          "--XX\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\none\r\ntwo\r\n"
-                          "--XX\r\ncontent-disposition: form-data; filename=f; name=model_name\r\n"
-                          "Content-Type: text/plain\r\n\r\nm\r\n--XX--\r\n");
+  auto multi =
+      parse_form("multipart/form-data; boundary=\"XX\"",
+                 "--XX\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\none\r\ntwo\r\n"
+                 "--XX\r\ncontent-disposition: form-data; filename=f; name=model_name\r\n"
+                 "Content-Type: text/plain\r\n\r\nm\r\n--XX--\r\n");
   REQUIRE(multi);
   REQUIRE(multi->size() == 2);
   CHECK(multi->at(0).content == "one\r\ntwo");
@@ -59,7 +61,8 @@ TEST_CASE("reason phrases stay on one line", "[http][message]") {
 }
 
 TEST_CASE("a request is read byte by byte as well as at once", "[http][message]") {
-  std::string bytes = "POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-Two: a\r\ncontent-length: 3\r\n\r\nabcGET";
+  std::string bytes =
+      "POST /p?q=1 HTTP/1.1\r\nHost: h\r\nX-Two: a\r\ncontent-length: 3\r\n\r\nabcGET";
   request_reader reader{1000, 1000};
   std::string input;
   request_reader::result got;
@@ -100,8 +103,8 @@ TEST_CASE("requests that contradict themselves are refused", "[http][message]") 
   };
   using status = request_reader::status;
   CHECK(state_of("GET / HTTP/1.1\r\ncontent-length: x\r\n\r\n") == status::bad);
-  CHECK(state_of("GET / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd")
-        == status::bad);
+  CHECK(state_of("GET / HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd") ==
+        status::bad);
   CHECK(state_of("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n") == status::bad);
   CHECK(state_of("GET / HTTP/9.9\r\n\r\n") == status::bad);
   CHECK(state_of("GET / HTTP/1.1\r\nx y: z\r\n\r\n") == status::bad);

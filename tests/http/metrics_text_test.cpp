@@ -17,11 +17,11 @@ TEST_CASE("families are rendered as Prometheus reads them", "[http][metrics]") {
   two.cumulative = {1, 2, 4};
   two.sum = 7.25;
   times.samples.push_back(two);
-  CHECK(prometheus_text({count, times}, {})
-        == "# HELP a_total How many.\n# TYPE a_total counter\na_total{model=\"x\\\"\\\\\\n\"} 3\n"
-           "# HELP b_seconds How long.\n# TYPE b_seconds histogram\n"
-           "b_seconds_bucket{le=\"0.5\"} 1\nb_seconds_bucket{le=\"1\"} 2\n"
-           "b_seconds_bucket{le=\"+Inf\"} 4\nb_seconds_sum 7.25\nb_seconds_count 4\n");
+  CHECK(prometheus_text({count, times}, {}) ==
+        "# HELP a_total How many.\n# TYPE a_total counter\na_total{model=\"x\\\"\\\\\\n\"} 3\n"
+        "# HELP b_seconds How long.\n# TYPE b_seconds histogram\n"
+        "b_seconds_bucket{le=\"0.5\"} 1\nb_seconds_bucket{le=\"1\"} 2\n"
+        "b_seconds_bucket{le=\"+Inf\"} 4\nb_seconds_sum 7.25\nb_seconds_count 4\n");
   CHECK(prometheus_text({count, times}, {"b_seconds"}).find("a_total") == std::string::npos);
   CHECK(prometheus_text({count, times}, {"a"}).find("a_total{") != std::string::npos);
   CHECK(prometheus_text({count}, {"none"}).empty());

@@ -48,9 +48,8 @@ constexpr auto talk = R"({"messages":[{"role":"user","content":"x"}]})";
 TEST_CASE_METHOD(routes, "unknown paths get the error of their family", "[http][router]") {
   auto a = answer("GET", "/no/such/route");
   CHECK(a.status == 404);
-  CHECK(a.body
-        == "{\n  \"code\": 404,\n  \"type\": \"ResourceNotFoundException\",\n  \"message\": "
-           "\"Requested resource is not found, please refer to API document.\"\n}\n");
+  CHECK(a.body == "{\n  \"code\": 404,\n  \"type\": \"ResourceNotFoundException\",\n  \"message\": "
+                  "\"Requested resource is not found, please refer to API document.\"\n}\n");
   CHECK(answer("GET", "/v1/nothing").body.find("\"error\":{") != std::string::npos);
   CHECK(answer("GET", "/").status == 404);
   CHECK(answer("POST", "/predictions").status == 404);
@@ -90,8 +89,7 @@ TEST_CASE_METHOD(routes, "the content type decides how a body is read", "[http][
   content_type = "multipart/form-data; boundary=B";
   CHECK(generation("/invocations",
                    "--B\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\nhi\r\n--B--")
-            .input.text
-        == "hi");
+            .input.text == "hi");
   CHECK(answer("POST", "/invocations", "--B").status == 424);
   for (auto list : {"text/csv", "text/plain; charset=utf-8"}) {
     content_type = list;
@@ -113,8 +111,7 @@ TEST_CASE_METHOD(routes, "malformed bodies get the dialect's parse error", "[htt
   auto body = test::parsed(a.body);
   CHECK(*body.find("code")->as_integer() == 424);
   CHECK(body.find("error")->as_string()->find("Input Parsing failed. Ensure that the request "
-                                              "payload is valid. ")
-        == 0);
+                                              "payload is valid. ") == 0);
   auto b = answer("POST", "/v1/completions", "{\"prompt\": \"\xff\"}");
   CHECK(b.status == 400);
   CHECK(b.body.find("not valid UTF-8") != std::string::npos);
@@ -130,10 +127,9 @@ TEST_CASE_METHOD(routes, "headers and attributes shape the request", "[http][rou
   CHECK(drawn != generation("/invocations", hello).id);
   CHECK(generation("/invocations", hello,
                    {{"x-amzn-sagemaker-custom-attributes", "model_name=a;x-priority=2"}})
-            .model
-        == "a");
-  auto handler = answer("POST", "/invocations", hello,
-                        {{"x-amzn-sagemaker-custom-attributes", "handler=x"}});
+            .model == "a");
+  auto handler =
+      answer("POST", "/invocations", hello, {{"x-amzn-sagemaker-custom-attributes", "handler=x"}});
   CHECK(handler.status == 400);
   CHECK(handler.body.find("The handler can't be overridden in a request") != std::string::npos);
   state.settings.request_id_header = "X-Amzn-SageMaker-Inference-Id";

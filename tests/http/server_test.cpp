@@ -10,7 +10,9 @@ namespace {
 
 constexpr std::string_view hello = R"({"inputs":"hi","parameters":{"max_new_tokens":3}})";
 
-script_ptr make_script() { return std::make_shared<script>(); }
+script_ptr make_script() {
+  return std::make_shared<script>();
+}
 
 } // namespace
 
@@ -46,10 +48,10 @@ TEST_CASE("a connection answers one request after the other", "[http][server]") 
 TEST_CASE("pipelined requests are answered in their order", "[http][server]") {
   served here{make_script()};
   client c{here.port()};
-  c.send(post_bytes("/invocations", hello, "x-request-id: 1\r\n")
-         + "GET /ping HTTP/1.1\r\nx-request-id: 2\r\n\r\n"
-         + post_bytes("/invocations", R"({"inputs":"hi","stream":true})", "x-request-id: 3\r\n")
-         + "GET /no/such HTTP/1.1\r\nx-request-id: 4\r\n\r\n");
+  c.send(post_bytes("/invocations", hello, "x-request-id: 1\r\n") +
+         "GET /ping HTTP/1.1\r\nx-request-id: 2\r\n\r\n" +
+         post_bytes("/invocations", R"({"inputs":"hi","stream":true})", "x-request-id: 3\r\n") +
+         "GET /no/such HTTP/1.1\r\nx-request-id: 4\r\n\r\n");
   for (auto id : {"1", "2", "3", "4"}) {
     auto a = c.receive();
     REQUIRE(a);
@@ -107,8 +109,8 @@ TEST_CASE("a body over the limit is refused before it is read", "[http][server]"
   }
   SECTION("in chunks") {
     client c{here.port()};
-    c.send("POST /invocations HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n"
-           + std::string(2000, 'x') + "\r\n");
+    c.send("POST /invocations HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n" +
+           std::string(2000, 'x') + "\r\n");
     auto a = c.receive();
     REQUIRE(a);
     CHECK(a->status == 413);
@@ -134,16 +136,15 @@ TEST_CASE("what is not HTTP gets 400", "[http][server]") {
   auto a = c.receive();
   REQUIRE(a);
   CHECK(a->status == 400);
-  CHECK(a->body
-        == "{\n  \"code\": 400,\n  \"type\": \"BadRequestException\",\n"
-           "  \"message\": \"Invalid HTTP message.\"\n}\n");
+  CHECK(a->body == "{\n  \"code\": 400,\n  \"type\": \"BadRequestException\",\n"
+                   "  \"message\": \"Invalid HTTP message.\"\n}\n");
   CHECK(c.closed_by_server());
 }
 
 TEST_CASE("slow requests and idle connections end", "[http][server]") {
   auto settings = served::quick_settings();
-  settings.header_timeout = settings.body_timeout = settings.idle_timeout
-      = std::chrono::milliseconds{100};
+  settings.header_timeout = settings.body_timeout = settings.idle_timeout =
+      std::chrono::milliseconds{100};
   served here{make_script(), settings};
   SECTION("half a header") {
     client c{here.port()};
@@ -173,7 +174,8 @@ TEST_CASE("slow requests and idle connections end", "[http][server]") {
 TEST_CASE("HTTP/1.0 clients get a body without chunks", "[http][server]") {
   served here{make_script()};
   client c{here.port()};
-  c.send("POST /invocations HTTP/1.0\r\ncontent-length: 29\r\n\r\n{\"inputs\":\"hi\",\"stream\":true}");
+  c.send("POST /invocations HTTP/1.0\r\ncontent-length: "
+         "29\r\n\r\n{\"inputs\":\"hi\",\"stream\":true}");
   auto a = c.receive();
   REQUIRE(a);
   CHECK_FALSE(a->chunked);
@@ -265,9 +267,8 @@ TEST_CASE("models are listed and looked up", "[http][server]") {
   client c{here.port()};
   auto a = c.get("/v1/models");
   REQUIRE(a);
-  CHECK(a->body
-        == R"({"object":"list","data":[{"id":"tiny","object":"model","created":1700000000,)"
-           R"("owned_by":"troupe","max_model_len":2048}]})");
+  CHECK(a->body == R"({"object":"list","data":[{"id":"tiny","object":"model","created":1700000000,)"
+                   R"("owned_by":"troupe","max_model_len":2048}]})");
   auto b = c.get("/v1/models/tiny");
   REQUIRE(b);
   CHECK(b->status == 200);
@@ -287,18 +288,19 @@ TEST_CASE("with two models a request must name one", "[http][server]") {
     return *out;
   };
   CHECK(post("/invocations", hello).status == 400);
-  CHECK(post("/invocations", hello).body.find("Parameter model_name is required.")
-        != std::string::npos);
+  CHECK(post("/invocations", hello).body.find("Parameter model_name is required.") !=
+        std::string::npos);
   CHECK(post("/invocations?model_name=a", hello).status == 200);
   CHECK(post("/invocations", hello, "model_name: b\r\n").status == 200);
-  CHECK(post("/invocations", hello, "X-Amzn-SageMaker-Custom-Attributes: model_name=b\r\n").status
-        == 200);
+  CHECK(
+      post("/invocations", hello, "X-Amzn-SageMaker-Custom-Attributes: model_name=b\r\n").status ==
+      200);
   CHECK(post("/predictions/b", hello).status == 200);
   CHECK(post("/models/b/invoke", hello).status == 200);
-  CHECK(post("/predictions/nosuch", hello).body.find("Model or workflow not found: nosuch")
-        != std::string::npos);
+  CHECK(post("/predictions/nosuch", hello).body.find("Model or workflow not found: nosuch") !=
+        std::string::npos);
   constexpr auto chat = R"({"model":"b","messages":[{"role":"user","content":"x"}]})";
   CHECK(post("/v1/chat/completions", chat).status == 200);
-  CHECK(post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"x"}]})").status
-        == 400);
+  CHECK(post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"x"}]})").status ==
+        400);
 }

@@ -15,7 +15,9 @@ constexpr std::string_view chat_stream =
     R"({"messages":[{"role":"user","content":"x"}],"stream":true})";
 constexpr std::string_view lines = R"({"inputs":"x","stream":true})";
 
-script_ptr make_script() { return std::make_shared<script>(); }
+script_ptr make_script() {
+  return std::make_shared<script>();
+}
 
 size_t count(std::string_view text, std::string_view what) {
   size_t out = 0;
@@ -123,8 +125,8 @@ TEST_CASE("an error before the first byte has a status, one after it ends the st
     auto a = c.post("/invocations", lines);
     REQUIRE(a);
     CHECK(a->status == 424);
-    CHECK(a->body
-          == R"({"code": 424, "error": "exception occurred during rolling batch inference"})");
+    CHECK(a->body ==
+          R"({"code": 424, "error": "exception occurred during rolling batch inference"})");
     client d{here.port()};
     auto b = d.post("/v1/chat/completions", chat_stream);
     REQUIRE(b);
@@ -188,8 +190,8 @@ TEST_CASE("a list of prompts is one answer in the order of the prompts", "[http]
   REQUIRE(a);
   CHECK(a->status == 200);
   CHECK(count(a->body, "\"text\":\"Hello world\"") == 3);
-  CHECK(a->body.find(R"("usage":{"prompt_tokens":12,"completion_tokens":9,"total_tokens":21})")
-        != std::string::npos);
+  CHECK(a->body.find(R"("usage":{"prompt_tokens":12,"completion_tokens":9,"total_tokens":21})") !=
+        std::string::npos);
   auto b = c.post("/v1/completions", R"({"prompt":["a","b"],"stream":true})");
   REQUIRE(b);
   CHECK(count(b->body, "\"index\":1") == 4);

@@ -51,8 +51,8 @@ TEST_CASE("streams and large bodies work over TLS", "[http][tls]") {
   served here{what, settings};
   std::string body = R"({"inputs":")" + std::string(200'000, 'x') + R"(","stream":true})";
   auto text = talk(here.port(), "POST /invocations HTTP/1.1\r\nconnection: close\r\n"
-                                "content-type: application/json\r\ncontent-length: "
-                                    + std::to_string(body.size()) + "\r\n\r\n" + body);
+                                "content-type: application/json\r\ncontent-length: " +
+                                    std::to_string(body.size()) + "\r\n\r\n" + body);
   CHECK(text.starts_with("HTTP/1.1 200 OK\r\n"));
   CHECK(text.find("\"id\":2099,") != std::string::npos);
   CHECK(text.ends_with("\r\n0\r\n\r\n"));

@@ -36,20 +36,18 @@ TEST_CASE_METHOD(tokenize, "text keeps special tokens, chats bring their own", "
   CHECK(chat.input.kind == prompt_kind::chat);
   CHECK_FALSE(chat.input.add_special_tokens);
   CHECK_FALSE(chat.input.add_generation_prompt);
-  CHECK(chat.input.text
-        == R"({"messages":[{"role":"tool","content":"x","tool_call_id":"7"}],)"
-           R"("tools":[{"type":"function"}],"a":1})");
+  CHECK(chat.input.text == R"({"messages":[{"role":"tool","content":"x","tool_call_id":"7"}],)"
+                           R"("tools":[{"type":"function"}],"a":1})");
 }
 
 TEST_CASE_METHOD(tokenize, "bad bodies are refused", "[http][tokenize]") {
   CHECK(refusal("{}").find("prompt (a string) or messages") == 0);
   CHECK(refusal(R"({"prompt":5})") == "prompt must be a string, not number");
   CHECK(refusal(R"({"messages":[]})") == "messages must be a non-empty array");
-  CHECK(refusal(R"({"messages":[{"role":"user","content":"x"}],"tools":1})")
-        == "tools must be an array");
+  CHECK(refusal(R"({"messages":[{"role":"user","content":"x"}],"tools":1})") ==
+        "tools must be an array");
   CHECK(refusal(R"({"messages":[{"role":"user","content":"x"}],"chat_template":"x"})")
-            .find("--trust-request-chat-template")
-        != std::string::npos);
+            .find("--trust-request-chat-template") != std::string::npos);
   job_context context{.settings = settings, .id = "id", .model = "m"};
   CHECK(std::holds_alternative<problem>(parse_detokenize(parsed(R"({"tokens":["x"]})"), context)));
   CHECK(std::holds_alternative<problem>(parse_detokenize(parsed("{}"), context)));
