@@ -2,7 +2,7 @@
 # stages, by CMake presets and by ctest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: serve test test-long build bench format asan tsan clean install help
+.PHONY: serve test test-long build bench libtorch format asan tsan clean install help
 
 PREFIX ?= /usr/local
 HOST ?= 127.0.0.1
@@ -11,7 +11,7 @@ MODEL ?= .cache/models/SmolLM2-135M-Instruct
 # Further flags of `troupe serve`.
 ARGS ?=
 
-tools := packages rust python libtorch
+tools := packages rust python
 
 serve: ## install, build, prepare the default model and serve it (MODEL= HOST= PORT= ARGS=)
 	@tools/setup $(tools) model build
@@ -35,6 +35,9 @@ build: ## install what is missing and build everything (release)
 bench: ## measure beside transformers and CTranslate2, in one run (ARGS=)
 	@tools/setup $(tools) model peers build
 	@tools/run_bench $(ARGS)
+
+libtorch: ## fetch libtorch, which only the CUDA backend will link
+	@tools/setup python libtorch
 
 format: ## clang-format all of our C++
 	@tools/format

@@ -1,9 +1,9 @@
-# libtorch out of the unpacked torch wheel: gives torch::cpu.
-# tools/setup unpacks it; TROUPE_TORCH_ROOT points elsewhere if wished.
+# libtorch out of the unpacked torch wheel: gives torch::cpu where `make libtorch` has put it. The CPU
+# path does without (docs/decisions/0002-no-libtorch-on-the-cpu-path.md).
 set(TROUPE_TORCH_ROOT ${CMAKE_SOURCE_DIR}/.cache/third_party/torch-2.11.0 CACHE PATH
     "Folder that holds torch/ and nvidia/ of the unpacked wheels")
 if(NOT EXISTS ${TROUPE_TORCH_ROOT}/torch/lib/libtorch_cpu.so)
-  message(FATAL_ERROR "no libtorch in ${TROUPE_TORCH_ROOT}: run `make build`, which fetches it")
+  return()
 endif()
 set(torch_lib ${TROUPE_TORCH_ROOT}/torch/lib)
 set(cuda_lib ${TROUPE_TORCH_ROOT}/nvidia/cu13/lib)

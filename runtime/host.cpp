@@ -102,7 +102,9 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
   spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
   spec.load.kv_cache_bytes = static_cast<uint64_t>(model.integer("option.kv_cache_bytes"));
-  spec.load.max_sequences = static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
+  spec.load.max_sequences = model.text("option.rolling_batch") == "disable"
+                                ? 1
+                                : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
   spec.load.max_step_tokens = static_cast<uint32_t>(model.integer("option.max_step_tokens"));
   spec.queue_limit = static_cast<uint32_t>(model.integer("job_queue_size"));
   auto tokenizers = model.integer("tokenizer_threads");

@@ -1,21 +1,52 @@
 #include "troupe/actors/telemetry/log.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
 #include <boost/json/value.hpp>
+#include <poll.h>
 #include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 namespace troupe::telemetry {
 
 namespace {
 
 std::atomic<bool> as_json{false};
+
+/// Standard error, without ever waiting for who reads it: a full pipe would stop the I/O threads.
+class stderr_sink final : public spdlog::sinks::base_sink<std::mutex> {
+protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    // A pipe that polls writable takes up to PIPE_BUF bytes at once.
+    auto size = std::min<size_t>(line.size(), 4096);
+    pollfd target{STDERR_FILENO, POLLOUT, 0};
+    if (poll(&target, 1, 0) != 1 || !(target.revents & POLLOUT)) {
+      ++dropped_;
+      return;
+    }
+    if (dropped_ > 0) {
+      auto note = std::to_string(dropped_) + " log lines dropped: nobody reads standard error\n";
+      dropped_ = 0;
+      [[maybe_unused]] auto noted = write(STDERR_FILENO, note.data(), note.size());
+      return sink_it_(message);
+    }
+    [[maybe_unused]] auto written = write(STDERR_FILENO, line.data(), size);
+  }
+  void flush_() override {}
+
+private:
+  uint64_t dropped_ = 0;
+};
 
 spdlog::level::level_enum level_of(log_level level) {
   switch (level) {
@@ -39,9 +70,8 @@ spdlog::level::level_enum level_of(log_level level) {
 
 spdlog::logger& logger() {
   static const std::shared_ptr<spdlog::logger> instance = [] {
-    auto made = spdlog::stderr_color_mt("troupe");
-    made->set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%-5l%$ %v");
-    made->flush_on(spdlog::level::info);
+    auto made = std::make_shared<spdlog::logger>("troupe", std::make_shared<stderr_sink>());
+    made->set_pattern("%Y-%m-%dT%H:%M:%S.%e %-5l %v");
     return made;
   }();
   return *instance;
@@ -80,7 +110,7 @@ void configure_log(const log_settings& settings) {
   as_json = settings.json;
   logger().set_pattern(settings.json
                            ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
-                           : "%Y-%m-%dT%H:%M:%S.%e %^%-5l%$ %v",
+                           : "%Y-%m-%dT%H:%M:%S.%e %-5l %v",
                        settings.json ? spdlog::pattern_time_type::utc
                                      : spdlog::pattern_time_type::local);
 }

@@ -4,7 +4,8 @@
 #include <string_view>
 
 /// One door to the log for everybody from actors/ upwards. runtime/ decides what it looks like.
-/// All functions may be called from any thread; none blocks on a slow terminal for long.
+/// All functions may be called from any thread; none waits for whoever reads standard error: lines
+/// that it cannot take are dropped and counted.
 namespace troupe::telemetry {
 
 enum class log_level : uint8_t { trace, debug, info, warn, error, fatal, off };

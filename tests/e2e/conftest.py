@@ -5,6 +5,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -20,30 +21,20 @@ class Server:
     """One `troupe serve` process on a port of its own choosing."""
 
     def __init__(self, *arguments, env=None, wait=True):
-        self.log = []
+        self.log = tempfile.NamedTemporaryFile(suffix=".troupe.log")
         self.process = subprocess.Popen(
             [str(BINARY), "serve", *map(str, arguments), "--host", "127.0.0.1", "--port", "0"],
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
             stderr=subprocess.STDOUT,
-            text=True,
             env={**os.environ, **(env or {})},
         )
-        os.set_blocking(self.process.stdout.fileno(), False)
         self.url = None
         if wait:
             self.wait_ready()
 
-    def pump(self):
-        try:
-            text = self.process.stdout.read()
-        except (BlockingIOError, TypeError):
-            text = None
-        if text:
-            self.log.append(text)
-
     def output(self):
-        self.pump()
-        return "".join(self.log)
+        return pathlib.Path(self.log.name).read_text(errors="replace")
 
     def wait_ready(self, seconds=90):
         end = time.monotonic() + seconds
@@ -65,7 +56,6 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 pytest.fail(f"the server did not stop:\n{self.output()}")
-        self.pump()
         return self.process.returncode
 
 
