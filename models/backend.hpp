@@ -85,8 +85,7 @@ enum class scratch : uint8_t {
   normed,
   qkv,
   attended,
-  mlp_in,
-  mlp_out,
+  mlp,
   selected,
   logits,
   count
@@ -109,9 +108,10 @@ public:
 
   // --- loading ---
 
-  /// A matrix of zeros. Errors: ec::out_of_memory.
-  virtual caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k,
-                                                                    bool bias) = 0;
+  /// A matrix of zeros. A gated one holds n / 2 gates and then what they gate; only
+  /// `linear_activated` takes it. Errors: ec::out_of_memory.
+  virtual caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias,
+                                                                    bool gated) = 0;
   /// Packs `source` as output features [first, first + source.rows); several make a fused matrix.
   virtual void fill_linear(linear_weight& weight, const host_matrix& source, size_t first) = 0;
   virtual void fill_bias(linear_weight& weight, const host_matrix& source, size_t first) = 0;
@@ -165,10 +165,10 @@ public:
                                 const norm_weight* k_norm) = 0;
   /// Attention of the step's rows over the pages of `layer`. @param window 0 = all positions.
   virtual void attend(uint32_t layer, tensor_view qkv, uint32_t window, tensor_view out) = 0;
-  /// Gated: out = act(in[:, :n]) * in[:, n:2n], else out = act(in); n columns in `out`, which may
-  /// be `in` itself when it is not gated.
-  virtual void activate(activation_function function, bool gated, tensor_view in,
-                        tensor_view out) = 0;
+  /// With y = in * weight + bias: out = act(y), or, for a gated weight of 2 n columns,
+  /// out = act(y[:, :n]) * y[:, n:].
+  virtual void linear_activated(const linear_weight& weight, activation_function function,
+                                tensor_view in, tensor_view out) = 0;
   /// Samples: `sample_row` and `add_prompt_logprob` of each draw.
   virtual void sample(tensor_view logits, std::span<const draw> draws) = 0;
 };

@@ -153,10 +153,11 @@ public:
   cpu_backend(const cpu_backend_options& options, cpu::isa level)
       : where_(options.threads, level), storage_(options.compute) {}
 
-  caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k,
-                                                            bool bias) override {
+  caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias,
+                                                            bool gated) override {
     auto w = std::make_unique<cpu_linear>();
-    w->matrix = cpu::packed_matrix{arena_, n, k, storage_};
+    w->matrix = cpu::packed_matrix{arena_, n, k, storage_,
+                                   gated ? cpu::column_order::gated : cpu::column_order::plain};
     if (w->matrix.empty())
       return caf::make_error(ec::out_of_memory, "no memory for a weight of " + std::to_string(n) +
                                                     " x " + std::to_string(k));
@@ -325,15 +326,12 @@ public:
   void linear(const linear_weight& weight, tensor_view in, tensor_view out,
               bool accumulate) override {
     const auto& w = static_cast<const cpu_linear&>(weight);
-    cpu::multiply(where_, w.matrix,
-                  {.x = floats(in),
-                   .x_stride = in.stride,
-                   .m = in.rows,
-                   .out = floats(out),
-                   .out_stride = out.stride,
-                   .bias = w.bias.empty() ? nullptr : w.bias.data(),
-                   .residual = accumulate ? floats(out) : nullptr,
-                   .residual_stride = accumulate ? out.stride : 0});
+    auto p = product_of(w, in, out);
+    if (accumulate) {
+      p.residual = floats(out);
+      p.residual_stride = out.stride;
+    }
+    cpu::multiply(where_, w.matrix, p);
   }
 
   void rotary_and_store(uint32_t layer, tensor_view qkv, const norm_weight* q_norm,
@@ -366,20 +364,31 @@ public:
                  .out_stride = out.stride});
   }
 
-  void activate(activation_function function, bool gated, tensor_view in,
-                tensor_view out) override {
-    const auto kind = kernel_of(function);
+  void linear_activated(const linear_weight& weight, activation_function function, tensor_view in,
+                        tensor_view out) override {
+    const auto& w = static_cast<const cpu_linear&>(weight);
+    auto p = product_of(w, in, out);
+    const bool gated = w.matrix.order() == cpu::column_order::gated;
     if (gated)
-      cpu::gated_activation(where_, kind, floats(in), in.stride, in.rows, out.columns, floats(out),
-                            out.stride);
-    else
-      cpu::activate(where_, kind, floats(in), in.stride, in.rows, out.columns, floats(out),
-                    out.stride);
+      p.gate = kernel_of(function);
+    cpu::multiply(where_, w.matrix, p);
+    if (!gated)
+      cpu::activate(where_, kernel_of(function), floats(out), out.stride, out.rows, out.columns,
+                    floats(out), out.stride);
   }
 
   void sample(tensor_view logits, std::span<const draw> draws) override;
 
 private:
+  static cpu::product product_of(const cpu_linear& w, tensor_view in, tensor_view out) {
+    return {.x = floats(in),
+            .x_stride = in.stride,
+            .m = in.rows,
+            .out = floats(out),
+            .out_stride = out.stride,
+            .bias = w.bias.empty() ? nullptr : w.bias.data()};
+  }
+
   void head_norm(const norm_weight& weight, const cpu::head_rows& heads) {
     const auto& n = static_cast<const cpu_norm&>(weight);
     cpu::head_norm(where_, heads, n.weight.data(), n.epsilon);

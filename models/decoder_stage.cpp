@@ -66,9 +66,7 @@ private:
     device_->matrix(scratch::normed, tokens, c.hidden);
     device_->matrix(scratch::qkv, tokens, c.q_width() + size_t{2} * c.kv_width());
     device_->matrix(scratch::attended, tokens, c.q_width());
-    device_->matrix(scratch::mlp_in, tokens,
-                    size_t{model_->recipe->gated() ? 2U : 1U} * c.intermediate);
-    device_->matrix(scratch::mlp_out, tokens, c.intermediate);
+    device_->matrix(scratch::mlp, tokens, c.intermediate);
   }
 
   void bookkeeping(const step& s) {
@@ -152,13 +150,10 @@ private:
     device_->attend(layer, qkv, c.window(range_.first + layer), attended);
     device_->linear(*w.out, attended, hidden, true);
 
-    const bool gated = model_->recipe->gated();
     device_->norm(*w.mlp_norm, hidden, normed);
-    auto mlp_in = device_->matrix(scratch::mlp_in, count, size_t{gated ? 2U : 1U} * c.intermediate);
-    device_->linear(*w.up, normed, mlp_in, false);
-    auto mlp_out = device_->matrix(scratch::mlp_out, count, c.intermediate);
-    device_->activate(c.activation, gated, mlp_in, mlp_out);
-    device_->linear(*w.down, mlp_out, hidden, true);
+    auto mlp = device_->matrix(scratch::mlp, count, c.intermediate);
+    device_->linear_activated(*w.up, c.activation, normed, mlp);
+    device_->linear(*w.down, mlp, hidden, true);
   }
 
   /// Which positions need logits, row by row.

@@ -29,13 +29,13 @@ public:
   void expect(uint64_t bytes) { total_ = bytes; }
 
   std::unique_ptr<linear_weight> linear(std::span<const part> parts, size_t k, bool bias,
-                                        bool transposed) {
+                                        bool transposed, bool gated = false) {
     if (error_)
       return nullptr;
     size_t n = 0;
     for (const auto& p : parts)
       n += p.rows;
-    auto made = device_.make_linear(n, k, bias);
+    auto made = device_.make_linear(n, k, bias, gated);
     if (!made) {
       error_ = made.error();
       return nullptr;
@@ -59,7 +59,7 @@ public:
   std::unique_ptr<linear_weight> head(const std::string& weight, size_t n, size_t k) {
     if (error_)
       return nullptr;
-    auto made = device_.make_linear(n, k, false);
+    auto made = device_.make_linear(n, k, false, false);
     if (!made) {
       error_ = made.error();
       return nullptr;
@@ -173,7 +173,7 @@ decoder_layer load_layer(loader& load, const decoder_model& model, uint32_t laye
   if (model.recipe->gated()) {
     const part parts[] = {{model.name(names.gate, layer), c.intermediate},
                           {model.name(names.up, layer), c.intermediate}};
-    l.up = load.linear(parts, c.hidden, c.mlp_bias, model.recipe->transposed);
+    l.up = load.linear(parts, c.hidden, c.mlp_bias, model.recipe->transposed, true);
   } else {
     l.up = load.linear(names.up, layer, c.intermediate, c.hidden, c.mlp_bias);
   }

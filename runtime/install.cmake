@@ -14,7 +14,7 @@ troupe_warnings(troupe_shared)
 # The headers a host needs, nothing that includes torch, Beast or spdlog.
 set(public_headers
   config/error.hpp models/step.hpp models/stage.hpp models/activation.hpp
-  actors/generation.hpp actors/interfaces.hpp actors/inspect.hpp
+  actors/generation.hpp actors/interfaces.hpp actors/inspect.hpp actors/scheduling/sequence.hpp
   actors/telemetry/metrics.hpp actors/telemetry/log.hpp
   http/settings.hpp http/server.hpp runtime/embed.hpp)
 
