@@ -1,6 +1,6 @@
-# troupe_test(name SOURCES ... LINKS ... [TIMEOUT seconds] [LONG] [NO_TSAN] [SERIAL]): a Catch2
-# program, one ctest entry per test case. LONG: only `make test-long` runs it. NO_TSAN: not under the
-# thread sanitizer, which misjudges what it cannot see inside of Debian's libraries. SERIAL: alone.
+# troupe_test(name SOURCES ... LINKS ... [TIMEOUT seconds] [NO_TSAN]): a Catch2 program, one ctest
+# entry per test case. NO_TSAN: not under the thread sanitizer, which misjudges what it cannot see
+# inside of Debian's libraries (CAF with threads of its own).
 find_package(Catch2 2.13 REQUIRED)
 include(Catch)
 add_library(catch_main STATIC ${CMAKE_SOURCE_DIR}/tests/catch_main.cpp)
@@ -9,7 +9,7 @@ target_link_libraries(catch_main PUBLIC Catch2::Catch2)
 set(TROUPE_GOLDEN_DIR ${CMAKE_SOURCE_DIR}/tests/golden)
 
 function(troupe_test name)
-  cmake_parse_arguments(arg "LONG;NO_TSAN;SERIAL" "TIMEOUT" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(arg "NO_TSAN" "TIMEOUT" "SOURCES;LINKS" ${ARGN})
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
@@ -17,13 +17,8 @@ function(troupe_test name)
     math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 10")
   endif()
   set(properties TIMEOUT ${arg_TIMEOUT})
-  if(arg_LONG)
-    list(APPEND properties LABELS long)
-  elseif(arg_NO_TSAN)
+  if(arg_NO_TSAN)
     list(APPEND properties LABELS no-tsan)
-  endif()
-  if(arg_SERIAL)
-    list(APPEND properties RUN_SERIAL TRUE)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE catch_main ${arg_LINKS})

@@ -166,7 +166,7 @@ def peer_figures(peers):
     if wanted("stall"):
         ratios, notes = [], []
         for _ in range(given.rounds):
-            r = fp32.load(streams=16, prompt_tokens=32, new_tokens=128, probe_at=2.5, probe_tokens=2000)
+            r = fp32.load(streams=16, prompt_tokens=32, new_tokens=400, probe_at=2, probe_tokens=2000)
             ratios.append(r["itl_during_probe_ms"]["p99"] / r["itl_ms"]["p99"])
             notes.append(r["probe_ttft_s"])
         report("p99 time between tokens while 2,000 tokens enter", median(ratios), "x", "<= 2.0",
