@@ -73,7 +73,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "bad_request_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that is refused before inference, on LMI routes", .least = 400, .most = 599},
   {.key = "wlm_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status while a model is not ready, on LMI routes", .least = 400, .most = 599},
   {.key = "throttle_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status when the job queue is full, on LMI routes", .least = 400, .most = 599},
-  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that found no free batch slot in time, on LMI routes", .least = 400, .most = 599},
+  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that did not finish within its deadline, on LMI routes; no batch slot in time is bad_request_http_code", .least = 400, .most = 599},
   {.key = "server_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "500", .help = "Status of every other failure, on LMI routes", .least = 400, .most = 599},
   {.key = "prometheus", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Serve metrics at /metrics and /server/metrics"},
   {.key = "trust_request_chat_template", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Let a request bring its own chat template; a hostile one can end the process", .flag = "--trust-request-chat-template"},
@@ -93,7 +93,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.entryPoint", .level = scope::model, .type = kind::choice, .fallback = "djl_python.huggingface", .help = "LMI's handler; no other can run here", .words = "djl_python.huggingface"},
   {.key = "option.model_id", .level = scope::model, .type = kind::text, .fallback = "", .help = "Folder of the model, if it is not the one that holds serving.properties"},
   {.key = "option.served_model_name", .level = scope::model, .type = kind::text, .fallback = "", .help = "Name under which clients ask for the model; by default the folder's", .flag = "--served-model-name"},
-  {.key = "option.task", .level = scope::model, .type = kind::text, .fallback = "", .help = "Task of the model; by default it follows from the architecture", .variables = "HF_TASK"},
+  {.key = "option.task", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Task of the model; unset: text-generation, the only one that can run here", .variables = "HF_TASK", .words = "text-generation"},
   {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16"},
   {.key = "option.trust_remote_code", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files", .variables = "HF_MODEL_TRUST_REMOTE_CODE", .notice = "Python code of a model cannot run in Troupe: a model that needs it fails to load"},
   {.key = "option.low_cpu_mem_usage", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; weights are always mapped and loaded piece by piece"},
@@ -110,14 +110,14 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
   {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .least = 1, .most = 1024},
   {.key = "option.prefix_cache", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Reuse keys and values of prompts that begin alike", .flag = "--prefix-cache"},
-  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot, and longest time of a call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
+  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; a request that has one takes the time it needs", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
 
   // What it answers.
   {.key = "option.output_formatter", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Form of answers on LMI routes; unset: json, or jsonlines when streamed", .words = "json jsonlines sse json_chat jsonlines_chat sse_chat", .lenient = true},
   {.key = "option.tgi_compat", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Answer LMI routes in the form of Text Generation Inference"},
   {.key = "option.openai_finish_reasons", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Finish reasons in OpenAI's words (true) or LMI's (false) on every route; unset: by route"},
-  {.key = "option.decoding_strategy", .level = scope::model, .type = kind::choice, .fallback = "greedy", .help = "How tokens are chosen when a request doesn't say", .words = "greedy sample sampling=sample contrastive"},
-  {.key = "option.stop_sequence", .level = scope::model, .type = kind::list, .fallback = "", .help = "Texts at which every generation stops"},
+  {.key = "option.decoding_strategy", .level = scope::model, .type = kind::choice, .fallback = "greedy", .help = "How tokens are chosen when a request doesn't say", .words = "greedy sample sampling=sample"},
+  {.key = "option.stop_sequence", .level = scope::model, .type = kind::list, .fallback = "", .help = "Texts at which every generation stops, beside those of the request"},
     // clang-format on
 });
 

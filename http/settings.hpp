@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 /// What the front end can be told. Plain values; `runtime` fills them from the options.
 namespace troupe::http {
@@ -14,6 +15,7 @@ struct dialect_settings {
   std::string output_formatter;             ///< option.output_formatter; empty = by `stream`.
   bool tgi_compat = false;                  ///< option.tgi_compat
   std::string decoding_strategy = "greedy"; ///< option.decoding_strategy: greedy or sample.
+  std::vector<std::string> stop_sequences;  ///< option.stop_sequence, added to every request's.
   /// option.openai_finish_reasons: forces OpenAI's words (true) or LMI's (false) on every chat
   /// route; unset = by route.
   std::optional<bool> openai_finish_reasons;

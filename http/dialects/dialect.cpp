@@ -16,6 +16,7 @@ generation_request make_request(const job_context& context) {
   out.id = context.id;
   out.model = context.model;
   out.priority = context.priority;
+  out.params.stop = context.settings.stop_sequences;
   out.slot_timeout_ms = context.settings.slot_timeout_ms;
   out.deadline_ms = context.settings.deadline_ms;
   out.read_timeout_ms = context.settings.read_timeout_ms;

@@ -40,7 +40,11 @@ void decide_sampling(field_reader& from, const sampling_hints& hints,
 void read_beams(field_reader& from, bool lines) {
   auto beams = from.integer({"num_beams"}, {.low = 1, .high = most_beams}).value_or(1);
   from.number({"length_penalty"});
-  from.raw({"early_stopping"});
+  if (auto* early = from.raw({"early_stopping"})) {
+    auto* word = early->as_string();
+    if (!early->as_bool() && !(word && (*word == "never" || *word == "true" || *word == "false")))
+      from.fail("early_stopping", "early_stopping must be true, false or \"never\"");
+  }
   from.number({"penalty_alpha"}, {.low = 0, .high = 1});
   if (beams > 1)
     from.fail("num_beams", lines ? "num_beams above 1 does not work with streaming"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <limits>
 
 #include "troupe/http/dialects/dialect.hpp"
@@ -61,7 +62,9 @@ void read_stops(field_reader& from, generation_params& to) {
     for (const auto& stop : *stops)
       if (stop.empty())
         from.fail("stop", "stop: a stop sequence must not be empty");
-    to.stop = std::move(*stops);
+    // Beside those of the server, which make_request put in.
+    to.stop.insert(to.stop.begin(), std::make_move_iterator(stops->begin()),
+                   std::make_move_iterator(stops->end()));
   }
   if (auto tokens = from.token_ids({"stop_token_ids"}))
     to.stop_tokens = std::move(*tokens);
@@ -83,8 +86,37 @@ void read_penalties(field_reader& from, sampling_params& to) {
     to.min_new_tokens = static_cast<uint32_t>(*count);
   if (auto length = from.integer({"min_length"}, {.low = 0, .high = any_int}))
     to.min_length = static_cast<uint32_t>(*length);
+  if (auto size = from.integer({"encoder_no_repeat_ngram_size"}, {.low = 0, .high = any_int}))
+    to.encoder_no_repeat_ngram_size = static_cast<uint32_t>(*size);
+}
+
+/// [start, factor]
+void read_decay(field_reader& from, sampling_params& to) {
+  constexpr std::string_view name = "exponential_decay_length_penalty";
+  auto* given = from.raw({name});
+  if (!given)
+    return;
+  auto* pair = given->as_array();
+  auto start = pair && pair->size() == 2 ? to_number((*pair)[0]) : std::nullopt;
+  auto factor = start ? to_number((*pair)[1]) : std::nullopt;
+  if (!factor || *start < 0 || *start > any_int || *factor <= 0)
+    return from.fail(name, std::string{name} + " must be an array of two numbers: a count of "
+                                               "tokens from 0 and a factor above 0");
+  to.decay_start = static_cast<uint32_t>(*start);
+  to.decay_factor = static_cast<float>(*factor);
+}
+
+/// What masks or forces tokens by their ids.
+void read_token_rules(field_reader& from, sampling_params& to) {
   if (auto tokens = from.token_ids({"suppress_tokens"}))
     to.suppress_tokens = std::move(*tokens);
+  if (auto tokens = from.token_ids({"begin_suppress_tokens"}))
+    to.begin_suppress_tokens = std::move(*tokens);
+  if (auto token = from.integer({"forced_bos_token_id"}, {.low = 0, .high = any_int}))
+    to.forced_bos_token = static_cast<int32_t>(*token);
+  if (auto tokens = from.token_ids({"forced_eos_token_id"}))
+    to.forced_eos_tokens = std::move(*tokens);
+  read_decay(from, to);
 }
 
 sampling_hints read_filters(field_reader& from, sampling_params& to) {
@@ -120,6 +152,7 @@ sampling_hints read_sampling(field_reader& from, std::optional<double> highest_t
   auto out = read_filters(from, to.sampling);
   out.temperature = from.number({"temperature"}, {.low = 0, .high = highest_temperature});
   read_penalties(from, to.sampling);
+  read_token_rules(from, to.sampling);
   read_logit_bias(from, to.sampling);
   read_bad_words(from, to.sampling);
   read_stops(from, to);

@@ -66,6 +66,7 @@ http::server_settings server_settings_of(const config::settings& s, const config
   dialect.output_formatter = s.text("option.output_formatter");
   dialect.tgi_compat = s.boolean("option.tgi_compat");
   dialect.decoding_strategy = s.text("option.decoding_strategy");
+  dialect.stop_sequences = s.list("option.stop_sequence");
   if (s.has("option.openai_finish_reasons"))
     dialect.openai_finish_reasons = s.boolean("option.openai_finish_reasons");
   dialect.trust_request_template = s.boolean("trust_request_chat_template");

@@ -88,6 +88,33 @@ TEST_CASE_METHOD(lmi, "every parameter arrives", "[http][lmi]") {
   CHECK(p.best_of == 3);
 }
 
+TEST_CASE_METHOD(lmi, "what masks and forces tokens arrives", "[http][lmi]") {
+  auto s = params(R"({"suppress_tokens":[1],"begin_suppress_tokens":[2,3],"forced_bos_token_id":4,
+    "forced_eos_token_id":5,"encoder_no_repeat_ngram_size":6,"encoder_repetition_penalty":1.5,
+    "exponential_decay_length_penalty":[7,1.25]})")
+               .sampling;
+  CHECK(s.suppress_tokens == std::vector<int32_t>{1});
+  CHECK(s.begin_suppress_tokens == std::vector<int32_t>{2, 3});
+  CHECK(s.forced_bos_token == 4);
+  CHECK(s.forced_eos_tokens == std::vector<int32_t>{5});
+  CHECK(s.encoder_no_repeat_ngram_size == 6);
+  CHECK(s.encoder_repetition_penalty == 1.5f);
+  CHECK(s.decay_start == 7);
+  CHECK(s.decay_factor == 1.25f);
+  CHECK(params(R"({"forced_eos_token_id":[8,9]})").sampling.forced_eos_tokens ==
+        std::vector<int32_t>{8, 9});
+  CHECK(job(R"({"inputs":"x","parameters":{"early_stopping":"never"}})").warnings.empty());
+}
+
+TEST_CASE_METHOD(lmi, "the server's stop sequences join those of the request", "[http][lmi]") {
+  settings.stop_sequences = {"END"};
+  CHECK(params("{}").stop == std::vector<std::string>{"END"});
+  CHECK(params(R"({"stop":["a"]})").stop == std::vector<std::string>{"a", "END"});
+  // The limit is on what a client sends.
+  CHECK(params(R"({"stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16"]})")
+            .stop.size() == 17);
+}
+
 TEST_CASE_METHOD(lmi, "aliases and text forms are understood, null means absent", "[http][lmi]") {
   CHECK(params(R"({"max_tokens":"12"})").max_new_tokens == 12);
   CHECK(params(R"({"max_new_tokens":3.0})").max_new_tokens == 3);
@@ -156,6 +183,10 @@ TEST_CASE_METHOD(lmi, "values out of range are refused by name", "[http][lmi]") 
       {R"({"n":2})", "need sampling"},
       {R"({"do_sample":true,"n":3,"best_of":2})", "best_of must be at least n"},
       {R"({"do_sample":true,"n":0})", "n must be between 1"},
+      {R"({"forced_bos_token_id":-1})", "forced_bos_token_id"},
+      {R"({"exponential_decay_length_penalty":[1]})", "exponential_decay_length_penalty"},
+      {R"({"exponential_decay_length_penalty":[1,0]})", "exponential_decay_length_penalty"},
+      {R"({"early_stopping":"sometimes"})", "early_stopping"},
       {R"({"num_beams":17})", "num_beams"},
       {R"({"num_beams":4})", "num_beams"},
       {R"({"decoding_strategy":"magic"})", "decoding_strategy"},
