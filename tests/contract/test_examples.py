@@ -1,0 +1,204 @@
+"""Runs the example exchanges of the LMI contract against the real binary.
+
+Examples with equal server settings share one server. What isn't served yet is listed by name in
+WAITING; an example that is neither there nor passes fails the run.
+"""
+
+import contextlib
+import json
+import pathlib
+import sys
+import tempfile
+import time
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+from conftest import MODEL, Server  # noqa: E402
+
+from exchange import JSON, Client, envelope_mismatches, with_model  # noqa: E402
+from relations import RELATIONS  # noqa: E402
+
+# Enough where an example asks for no task, and so for no properties of a model.
+DUMMY = "--dummy-model"
+FOLDER = pathlib.Path(__file__).with_name("examples")
+EXAMPLES = {
+    example["name"]: example
+    for example in (json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json")))
+}
+
+_BACKGROUND = "models load before the port opens; loading behind it comes with the management API"
+_MANAGEMENT = "the management API is not served yet"
+_PIPELINE = "pipeline mode has no form of its own yet: it only runs one request after another"
+_ENCODER = "tasks other than text generation are not served yet"
+
+WAITING = {
+    "ping-loading-multi-status": _BACKGROUND,
+    "ping-model-failed": _BACKGROUND,
+    "generate-beams": "beam search is not served yet and is refused",
+    "generate-contrastive": "contrastive search is not served yet and is refused",
+    "model-name-required": "one process serves one model; several come with the management API",
+    "pipeline-text-generation-list": _PIPELINE,
+    "pipeline-unknown-generate-argument": _PIPELINE,
+    "pipeline-legacy-streaming": _PIPELINE,
+    "text2text-single": _ENCODER,
+    "text2text-num-return-sequences": _ENCODER,
+    "text-classification-single": _ENCODER,
+    "text-classification-pair-all-labels": _ENCODER,
+    "text-classification-csv": _ENCODER,
+    "token-classification-none": _ENCODER,
+    "token-classification-simple-batch": _ENCODER,
+    "question-answering-bare-object": _ENCODER,
+    "question-answering-list": _ENCODER,
+    "question-answering-top-k": _ENCODER,
+    "table-question-answering": _ENCODER,
+    "fill-mask-single": _ENCODER,
+    "fill-mask-two-inputs-targets": _ENCODER,
+    "fill-mask-without-mask": _ENCODER,
+    "multiple-choice-ours": _ENCODER,
+    "feature-extraction": _ENCODER,
+    "register-model": _MANAGEMENT,
+    "register-model-async": _MANAGEMENT,
+    "register-model-conflict": _MANAGEMENT,
+    "register-model-without-url": _MANAGEMENT,
+    "list-models-paged": _MANAGEMENT,
+    "describe-model": _MANAGEMENT,
+    "scale-model": _MANAGEMENT,
+    "unregister-model": _MANAGEMENT,
+    "management-method-not-allowed": _MANAGEMENT,
+    "async-result-submit": "results are answered at once; asynchronous ones are not served yet",
+    "adapter-register-lora-off": "adapters are not served yet",
+}
+
+
+@contextlib.contextmanager
+def full_queue(client):
+    """One request is generated, and one waits for its place in the batch."""
+    endless = {
+        "method": "POST",
+        "path": "/predictions/MODEL",
+        "headers": JSON,
+        "body": {
+            "inputs": "Hi",
+            "parameters": {"max_new_tokens": 8000, "ignore_eos_token": True},
+            "stream": True,
+        },
+    }
+    held = []
+    try:
+        for gauge in ("troupe_requests_running", "troupe_requests_waiting"):
+            held.append(client.open(endless))
+            end = time.monotonic() + 30
+            while client.gauge(gauge) < 1:
+                assert time.monotonic() < end, f"{gauge} stays 0"
+                time.sleep(0.01)
+        yield
+    finally:
+        for connection in held:
+            connection.close()
+    end = time.monotonic() + 30
+    while client.gauge("troupe_requests_running") or client.gauge("troupe_requests_waiting"):
+        assert time.monotonic() < end, "requests outlive their clients"
+        time.sleep(0.01)
+    assert client.post("/predictions/MODEL", {"inputs": "Hi"}).status == 200
+
+
+@contextlib.contextmanager
+def as_it_is(client):
+    """Nothing around the request."""
+    yield
+
+
+# What an example's `state` asks for: options beside its own, and the situation around its request.
+STATES = {
+    None: ({}, as_it_is),
+    "model echoes a known continuation containing a full stop": ({}, as_it_is),
+    "all workers busy, one request already queued": (
+        {"option.max_rolling_batch_size": "1"},
+        full_queue,
+    ),
+}
+
+
+def runnable(example):
+    """Whether everything that the example's `server` part asks for can be set up here."""
+    server = example["server"]
+    known = set(server) <= {"task", "properties", "env", "state"}
+    task = server.get("task", "text-generation")
+    return known and task == "text-generation" and server.get("state") in STATES
+
+
+def launch_key(example):
+    """What a server must be started with; equal for examples that share one."""
+    server = example["server"]
+    options = {**server.get("properties", {}), **STATES[server.get("state")][0]}
+    model = str(MODEL) if "task" in server else DUMMY
+    return model, tuple(sorted(options.items())), tuple(sorted(server.get("env", {}).items()))
+
+
+# Sorted by server, so that one runs at a time. Those that wait are sent too where it can be done:
+# one that has come to pass must leave the table.
+ORDER = sorted(
+    (name for name, one in EXAMPLES.items() if name not in WAITING or runnable(one)),
+    key=lambda name: (str(launch_key(EXAMPLES[name])), name),
+)
+
+
+def model_folder(model, options):
+    """A folder whose serving.properties has `options`, in the place of the model's own."""
+    folder = tempfile.TemporaryDirectory(prefix="troupe-contract-")
+    lines = [f"{name}={value}\n" for name, value in (("option.model_id", model), *options)]
+    pathlib.Path(folder.name, "serving.properties").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clients():
+    """Gives the client of a server with the settings asked for, which replaces the one before."""
+    now = {}
+
+    def stop():
+        if now:
+            server, folder = now.pop("server"), now.pop("folder")
+            now.clear()
+            assert server.stop() == 0, server.output()
+            folder.cleanup()
+
+    def client_for(key):
+        if now.get("key") != key:
+            stop()
+            model, options, env = key
+            folder = model_folder(model, options)
+            server = Server(model if model == DUMMY else folder.name, env=dict(env))
+            now.update(key=key, server=server, folder=folder, client=Client(server.url))
+        return now["client"]
+
+    yield client_for
+    stop()
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_example(name, clients):
+    example = EXAMPLES[name]
+    assert runnable(example), f"the server part of {name} needs its code in STATES"
+    client = clients(launch_key(example))
+    request = example["request"]
+    with STATES[example["server"].get("state")][1](client):
+        answer = client.send(request)
+    wrong = answer.mismatches(with_model(example["response"], client.model))
+    if name in WAITING:
+        assert wrong, "it passes: take it out of WAITING"
+        return
+    wrong += envelope_mismatches(request, answer)
+    assert not wrong, "\n".join([*wrong, answer.text])
+    if name in RELATIONS:
+        RELATIONS[name](client, request, answer)
+
+
+def test_all_examples_are_there_and_each_has_its_own_name():
+    assert len(EXAMPLES) == len(list(FOLDER.glob("*.json"))) == 64
+
+
+def test_nothing_waits_and_nothing_is_related_that_does_not_exist():
+    assert set(WAITING) <= set(EXAMPLES)
+    assert set(RELATIONS) <= set(EXAMPLES) - set(WAITING)
