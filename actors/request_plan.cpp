@@ -39,6 +39,9 @@ caf::error check_request(const generation_request& request, const models::model_
     return invalid("best_of must be n to " + std::to_string(max_choices));
   if (p.stream && p.best_of > p.n)
     return invalid("best_of above n cannot be streamed: the best are known only at the end");
+  if (info.context > 0 && p.truncate > info.context)
+    return invalid("truncate must be at most the context of " + std::to_string(info.context) +
+                   ", got " + std::to_string(p.truncate));
   size_t stop_bytes = 0;
   for (const auto& stop : p.stop) {
     if (stop.empty())
@@ -103,6 +106,7 @@ new_sequence make_sequence(const generation_request& request, const models::mode
   s.sampling = p.sampling;
   s.sampling.sequence_index = index;
   s.sampling.eos_tokens = info.eos_tokens;
+  s.sampling.max_length = static_cast<uint32_t>(prompt.size()) + max_new_tokens;
   s.stop_tokens = p.stop_tokens;
   if (!p.ignore_eos)
     s.stop_tokens.insert(s.stop_tokens.end(), info.eos_tokens.begin(), info.eos_tokens.end());

@@ -141,6 +141,7 @@ TEST_CASE("a sequence carries what its request asks for", "[actors][request]") {
   auto s = make_sequence(r, info, {1, 2, 3}, 20, 0);
   CHECK(s.stop_tokens == std::vector<int32_t>{5, 257, 258});
   CHECK(s.sampling.eos_tokens == info.eos_tokens);
+  CHECK(s.sampling.max_length == 23);
   CHECK(s.wants.prompt_logprobs);
   CHECK(s.wants.top_n == 4);
   CHECK(s.rope_base == 1023.0);
@@ -156,4 +157,9 @@ TEST_CASE("a sequence carries what its request asks for", "[actors][request]") {
   CHECK(room_for(r.params, 10, info) == 20);
   r.params.max_new_tokens = -1;
   CHECK(room_for(r.params, 10, info) == 90);
+  r.input.text = "x";
+  r.params.truncate = 100;
+  CHECK_FALSE(check_request(r, info));
+  r.params.truncate = 101;
+  CHECK(is(check_request(r, info), ec::invalid_request));
 }
