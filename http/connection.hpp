@@ -61,7 +61,7 @@ private:
   struct exchange {
     uint64_t number = 0; ///< Tells it from earlier ones whose answers come late.
     std::string method;
-    std::string path;
+    std::string target;
     std::string id;
     bool keep_alive = true;
     bool chunked = true;    ///< false for HTTP/1.0 clients.

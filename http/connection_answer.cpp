@@ -39,7 +39,7 @@ void connection::begin_exchange() {
   front_->state->counters.requests.add();
   exchange_.number = ++exchanges_;
   exchange_.method = given->method;
-  exchange_.path = given->path;
+  exchange_.target = std::move(given->target);
   exchange_.id = given->id;
   exchange_.keep_alive = keep_alive_;
   exchange_.chunked = !http_1_0_;
@@ -60,7 +60,7 @@ void connection::refuse(int status, ec code, std::string_view type, std::string_
   exchange_ = exchange{};
   admit(front_->state->settings, head);
   exchange_.method = head.method;
-  exchange_.path = head.path;
+  exchange_.target = head.target;
   exchange_.id = head.id;
   exchange_.keep_alive = false;
   exchange_.since = clock::now();
@@ -151,13 +151,15 @@ bool connection::take_batch(uint32_t part, event_batch& events) {
 
 void connection::fail_job(const caf::error& why) {
   const auto& settings = front_->state->settings.dialect;
-  telemetry::log(log_level::info, exchange_.id, text_of(why));
+  telemetry::log(log_level::info, exchange_.id, "failed: " + text_of(why));
   for (auto& part : exchange_.parts)
     if (part.ticket)
       part.ticket->cancel();
   if (!exchange_.started) {
     scratch_.clear();
-    return send(error_reply(exchange_.errors, settings, exchange_.model, why));
+    auto answer = error_reply(exchange_.errors, settings, exchange_.model, why);
+    answer.note.clear(); // The cause says more.
+    return send(std::move(answer));
   }
   exchange_.writer->fail(stream_error(exchange_.errors, settings, exchange_.model, why), scratch_);
   stream_body();
@@ -192,6 +194,8 @@ void connection::stream_body() {
 void connection::send(reply answer) {
   if (answer.status >= 400 || front_->state->draining.load(std::memory_order_relaxed))
     exchange_.keep_alive = false;
+  if (!answer.note.empty())
+    telemetry::log(log_level::info, exchange_.id, "refused: " + answer.note);
   append_head(answer, false);
   if (exchange_.method != "HEAD")
     pending_ += answer.body;
@@ -240,7 +244,8 @@ void connection::finish_exchange(int status) {
   if (telemetry::logs(log_level::info)) {
     auto took = duration_cast<milliseconds>(clock::now() - exchange_.since).count();
     telemetry::log(log_level::info, exchange_.id,
-                   remote_ + " \"" + exchange_.method + " " + exchange_.path + " HTTP/1.1\" " +
+                   remote_ + " \"" + exchange_.method + " " + exchange_.target +
+                       (exchange_.chunked ? " HTTP/1.1\" " : " HTTP/1.0\" ") +
                        std::to_string(status) + " " + std::to_string(took));
   }
   auto keep_alive = exchange_.keep_alive;
@@ -263,6 +268,9 @@ void connection::cancel_job() {
   for (auto& part : exchange_.parts)
     if (part.ticket)
       part.ticket->cancel();
+  if (exchange_.port)
+    telemetry::log(log_level::info, exchange_.id,
+                   remote_ + " is gone before its answer was complete");
   if (exchange_.started)
     front_->state->counters.open_streams.add(-1);
   exchange_ = exchange{};

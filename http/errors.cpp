@@ -18,6 +18,7 @@ reply handler_error(int status, std::string_view message) {
   reply out;
   out.status = status;
   out.reason = reason_phrase(message);
+  out.note = message;
   out.body = "{\"code\": " + std::to_string(status) + ", \"error\": ";
   json::append_string(out.body, message);
   out.body += '}';
@@ -163,6 +164,7 @@ reply openai_reply(std::string_view model, const caf::error& why) {
 reply lmi_error(int status, std::string_view type, std::string_view message) {
   reply out;
   out.status = status;
+  out.note = message;
   out.body = "{\n  \"code\": " + std::to_string(status) + ",\n  \"type\": ";
   json::append_string(out.body, type);
   out.body += ",\n  \"message\": ";
@@ -175,6 +177,7 @@ reply openai_error(int status, std::string_view code, std::string_view message,
                    std::string_view parameter) {
   reply out;
   out.status = status;
+  out.note = message;
   out.body = openai_object(status, code, message, parameter);
   return out;
 }

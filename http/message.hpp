@@ -15,6 +15,7 @@ using name_value = std::pair<std::string, std::string>;
 /// One request, body included.
 struct request {
   std::string method;
+  std::string target;              ///< As sent, for the log.
   std::string path;                ///< Decoded, without the query.
   std::vector<name_value> query;   ///< Decoded, in order.
   std::vector<name_value> headers; ///< Names in lower case; SageMaker's custom attributes unpacked.
@@ -33,6 +34,7 @@ struct reply {
   std::string body;
   std::string reason;              ///< Reason phrase; empty = the status' usual one.
   std::vector<name_value> headers; ///< Further ones.
+  std::string note;                ///< Why it is an error, for the log; never sent.
 };
 
 /// Splits a request target into decoded path and query.

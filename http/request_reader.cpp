@@ -75,6 +75,7 @@ namespace {
 template <class Message>
 bool copy_head(const Message& message, request& to) {
   to.method = std::string{message.method_string()};
+  to.target = std::string{message.target().data(), message.target().size()};
   for (const auto& field : message)
     to.headers.emplace_back(lower({field.name_string().data(), field.name_string().size()}),
                             std::string{field.value().data(), field.value().size()});

@@ -29,6 +29,7 @@ protected:
     formatter_->format(message, line);
     // A pipe that polls writable takes up to PIPE_BUF bytes at once.
     auto size = std::min<size_t>(line.size(), 4096);
+    line[size - 1] = '\n';
     pollfd target{STDERR_FILENO, POLLOUT, 0};
     if (poll(&target, 1, 0) != 1 || !(target.revents & POLLOUT)) {
       ++dropped_;

@@ -1,6 +1,7 @@
 """curl against the real binary: the LMI forms, the plain routes, bad input."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -47,6 +48,28 @@ def test_invocations_answer_in_every_form(server):
     assert status == 200 and headers["content-type"].startswith("text/event-stream")
     events = [json.loads(e.removeprefix("data: ")) for e in body.strip().split("\n\n")]
     assert events == lines
+
+
+def test_every_log_line_about_a_request_names_it(server):
+    def lines(name):
+        return [x for x in server.output().splitlines() if f"[RequestId={name}]" in x]
+
+    curl(server, "/invocations", '{"inputs": ', "-H", "x-request-id: broken-json")
+    curl(server, "/invocations", {"inputs": [1]}, "-H", "x-request-id: no-text")
+    long = {"inputs": "word " * 20000}
+    curl(server, "/invocations", long, "-H", "x-request-id: too-long")
+    curl(server, "/v1/models?a=b", None, "-H", "x-request-id: fine", "--http1.0")
+    assert any("refused: Input Parsing failed" in x for x in lines("broken-json"))
+    assert any("inputs must be a string" in x for x in lines("no-text"))
+    assert any("too long" in x for x in lines("too-long"))
+    access = re.compile(r'127\.0\.0\.1\S* "(.*)" (\d+) \d+$')
+    for name, request, status in [
+        ("broken-json", "POST /invocations HTTP/1.1", "424"),
+        ("too-long", "POST /invocations HTTP/1.1", "424"),
+        ("fine", "GET /v1/models?a=b HTTP/1.0", "200"),
+    ]:
+        found = [access.search(x) for x in lines(name)]
+        assert [m.groups() for m in found if m] == [(request, status)]
 
 
 def test_a_chat_streams_to_curl(server):
