@@ -24,6 +24,14 @@ caf::expected<model_actor> find_model(const engine_state& state, const std::stri
   return it->second;
 }
 
+/// Counts a refusal that the model cannot count itself, because it is not asked.
+void count_refused(const engine_state& state, const std::string& name) {
+  bool only = name.empty() && state.routes.size() == 1;
+  auto it = only ? state.routes.begin() : state.routes.find(name);
+  if (it != state.routes.end())
+    state.metrics->model(it->first)->ended(telemetry::outcome::refused).add();
+}
+
 /// Passes a request on to its model, which answers the sender itself.
 template <class Answer, class Request, class... Ts>
 caf::result<Answer> route(engine_ptr self, Request& request, Ts&&... xs) {
@@ -62,11 +70,16 @@ engine_actor::behavior_type engine_behavior(engine_ptr self, telemetry::metrics_
       [=](submit_atom, generation_request& request,
           const event_sink& sink) -> caf::result<request_actor> {
         handled();
-        if (self->state.draining)
+        if (self->state.draining) {
+          count_refused(self->state, request.model);
           return caf::make_error(ec::shutting_down,
                                  std::string{"the server is shutting down: ask another one"});
+        }
         if (!sink)
           return caf::make_error(ec::invalid_request, std::string{"a request needs a sink"});
+        if (auto model = find_model(self->state, request.model);
+            !model && code_of(model.error()) == ec::model_not_ready)
+          count_refused(self->state, request.model);
         return route<request_actor>(self, request, submit_atom_v, std::move(request), sink);
       },
       [=](tokenize_request& request) {

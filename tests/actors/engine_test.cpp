@@ -117,6 +117,8 @@ TEST_CASE_METHOD(engines, "text is encoded and decoded without generating", "[ac
   REQUIRE(text);
   CHECK(*text == "xy<|im_end|>");
   CHECK(is(ask<std::string>(engine, detokenize_request{"m", {-1}}).error(), ec::invalid_request));
+  CHECK(is(ask<std::string>(engine, detokenize_request{"m", {1 << 30}}).error(),
+           ec::invalid_request));
   r.input.text.assign(100'000, 'x');
   CHECK(is(ask<tokenize_answer>(engine, r).error(), ec::prompt_too_long));
   r.input.kind = prompt_kind::chat;
@@ -180,6 +182,7 @@ TEST_CASE_METHOD(engines, "a model that cannot be loaded says why and stays list
   CHECK(!status().problem.empty());
   auto r = generate(request("x", 1));
   CHECK(is(r->failure(), ec::model_not_ready));
+  CHECK(metrics->model("m")->ended(telemetry::outcome::refused).value() == 1);
   auto gone = ask<model_status>(engine, unload_atom_v, std::string{"m"});
   REQUIRE(gone);
   CHECK(is(generate(request("x", 1))->failure(), ec::model_not_found));
