@@ -213,7 +213,7 @@ void connection::append_head(const reply& answer, bool stream) {
   if (!answer.content_type.empty())
     header("content-type", answer.content_type);
   header("x-request-id", exchange_.id);
-  if (exchange_.inference)
+  if (exchange_.inference || answer.inference)
     header("requestId", exchange_.id);
   out += "Pragma: no-cache\r\n"
          "Cache-Control: no-cache; no-store, must-revalidate, private\r\n"

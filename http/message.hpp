@@ -34,6 +34,7 @@ struct reply {
   std::string body;
   std::string reason;              ///< Reason phrase; empty = the status' usual one.
   std::vector<name_value> headers; ///< Further ones.
+  bool inference = false;          ///< A handler's answer: it carries `requestId`.
   std::string note;                ///< Why it is an error, for the log; never sent.
 };
 

@@ -146,19 +146,24 @@ parser choose_parser(const json::value& body) {
 routed generate(const front_state& state, const request& r, std::string_view model, bool v1_route,
                 parser parse) {
   auto style = v1_route ? error_style::openai : error_style::lmi;
+  auto refused = [&](const problem& why) {
+    auto out = problem_reply(style, why);
+    out.inference = true;
+    return out;
+  };
   auto context = read_context(state, r, model, v1_route);
   if (auto* refusal = std::get_if<reply>(&context))
     return std::move(*refusal);
   auto& about = std::get<job_context>(context);
   auto content = read_payload(r, v1_route);
   if (auto* why = std::get_if<problem>(&content))
-    return problem_reply(style, *why);
+    return refused(*why);
   auto& given = std::get<payload>(content);
   if (about.model.empty())
     about.model = given.model;
   auto job = (parse ? parse : choose_parser(given.body))(given.body, about);
   if (auto* why = std::get_if<problem>(&job))
-    return problem_reply(style, *why);
+    return refused(*why);
   auto& out = std::get<generation_job>(job);
   out.errors = style;
   return std::move(out);

@@ -43,6 +43,10 @@ TEST_CASE("a connection answers one request after the other", "[http][server]") 
     CHECK(a->body == R"({"generated_text":"Hello world"})");
     CHECK(a->header("requestid") == a->header("x-request-id"));
   }
+  auto refused = c.post("/invocations", "{}", "x-request-id: abc\r\n");
+  REQUIRE(refused);
+  CHECK(refused->status == 424);
+  CHECK(refused->header("requestid") == "abc");
 }
 
 TEST_CASE("pipelined requests are answered in their order", "[http][server]") {
