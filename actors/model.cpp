@@ -209,10 +209,9 @@ caf::result<std::string> detokenize(model_ptr self, detokenize_request& request)
   auto vocabulary = state.env->info.vocabulary;
   for (auto token : request.tokens)
     if (token < 0 || static_cast<uint32_t>(token) >= vocabulary)
-      return caf::make_error(ec::invalid_request,
-                             "token " + std::to_string(token) +
-                                 " is outside of the model's vocabulary of " +
-                                 std::to_string(vocabulary));
+      return caf::make_error(ec::invalid_request, "token " + std::to_string(token) +
+                                                      " is outside of the model's vocabulary of " +
+                                                      std::to_string(vocabulary));
   const auto& tokenizer = state.env->pool->pick(backlog_of(request));
   state.metrics->sent(actor_kind::tokenizer);
   return self->delegate(tokenizer, std::move(request));

@@ -111,8 +111,9 @@ TEST_CASE_METHOD(lmi, "the server's stop sequences join those of the request", "
   CHECK(params("{}").stop == std::vector<std::string>{"END"});
   CHECK(params(R"({"stop":["a"]})").stop == std::vector<std::string>{"a", "END"});
   // The limit is on what a client sends.
-  CHECK(params(R"({"stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16"]})")
-            .stop.size() == 17);
+  CHECK(
+      params(R"({"stop":["1","2","3","4","5","6","7","8","9","10","11","12","13","14","15","16"]})")
+          .stop.size() == 17);
 }
 
 TEST_CASE_METHOD(lmi, "aliases and text forms are understood, null means absent", "[http][lmi]") {
