@@ -13,23 +13,6 @@ char upper(char c) {
   return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
 }
 
-/// Edits that turn `a` into `b`: insert, delete, replace, swap neighbours.
-size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
-  for (size_t i = 0; i <= a.size(); ++i)
-    d[i][0] = i;
-  for (size_t j = 0; j <= b.size(); ++j)
-    d[0][j] = j;
-  for (size_t i = 1; i <= a.size(); ++i)
-    for (size_t j = 1; j <= b.size(); ++j) {
-      auto x = lower(a[i - 1]), y = lower(b[j - 1]);
-      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (x == y ? 0 : 1)});
-      if (i > 1 && j > 1 && x == lower(b[j - 2]) && lower(a[i - 2]) == y)
-        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
-    }
-  return d[a.size()][b.size()];
-}
-
 constexpr std::string_view prefix = "option.";
 
 /// A key without its `option.`, which may be written in any case.
@@ -47,6 +30,22 @@ const option* find_option(std::string_view key) {
   return i < option_table.size() ? &option_table[i] : nullptr;
 }
 
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i)
+    d[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j)
+    d[0][j] = j;
+  for (size_t i = 1; i <= a.size(); ++i)
+    for (size_t j = 1; j <= b.size(); ++j) {
+      auto x = lower(a[i - 1]), y = lower(b[j - 1]);
+      d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (x == y ? 0 : 1)});
+      if (i > 1 && j > 1 && x == lower(b[j - 2]) && lower(a[i - 2]) == y)
+        d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+    }
+  return d[a.size()][b.size()];
+}
+
 std::string_view nearest_key(std::string_view name) {
   constexpr size_t longest = 100; // nobody misspells more than that, and the search is quadratic
   if (name.empty() || name.size() > longest)
@@ -54,7 +53,7 @@ std::string_view nearest_key(std::string_view name) {
   std::string_view best;
   size_t best_distance = std::max<size_t>(2, bare(name).size() / 4) + 1;
   for (auto& o : option_table)
-    if (auto d = distance(bare(name), bare(o.key)); d < best_distance) {
+    if (auto d = edit_distance(bare(name), bare(o.key)); d < best_distance) {
       best_distance = d;
       best = o.key;
     }

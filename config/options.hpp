@@ -105,6 +105,10 @@ std::string to_text(const option& o, const value& v);
 /// The option with this key, or null.
 const option* find_option(std::string_view key);
 
+/// How many letters to insert, delete, change or swap with the next one, whatever their case, until `a`
+/// is `b`. Quadratic in time and space: for words.
+size_t edit_distance(std::string_view a, std::string_view b);
+
 /// The key that resembles `name` most (misspelt, or without its `option.`), empty when none does.
 std::string_view nearest_key(std::string_view name);
 

@@ -54,8 +54,8 @@ std::string padded(std::string text, size_t width) {
 } // namespace
 
 std::string help_text(const option& o) {
-  auto out = std::string{o.help} + ". " + allowed(o) + "; default: " + fallback_text(o) + ". Key " +
-             std::string{o.key};
+  auto out = std::string{o.help} + ".\nAllowed: " + allowed(o) + "; default: " + fallback_text(o) +
+             "\nKey " + std::string{o.key};
   if (auto variable = variable_of(o); !variable.empty())
     out += ", variable " + variable;
   return out;

@@ -358,8 +358,8 @@ caf::expected<std::filesystem::path> model_folder(std::string_view path,
   auto at = variables.find("HF_MODEL_ID");
   if (at == variables.end() || at->second.empty())
     return caf::make_error(ec::bad_option,
-                           std::string{"no model to serve: name its folder, as in `troupe serve "
-                                       "PATH`, or set the variable HF_MODEL_ID to it"});
+                           std::string{"no model: name its folder, as in `troupe serve PATH`, "
+                                       "or set the variable HF_MODEL_ID to it"});
   return std::filesystem::path{at->second};
 }
 

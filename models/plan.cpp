@@ -24,7 +24,7 @@ caf::error check_options(const load_options& options, const decoder_model& model
       block_sizes.end())
     return caf::make_error(ec::bad_option, "a KV block of " +
                                                std::to_string(options.kv_block_tokens) +
-                                               " tokens is not possible: 8, 16 and 32 are");
+                                               " tokens is not possible: set option.kv_block_tokens to 8, 16 or 32");
   if (options.shards == 0 || options.shards > model.config.layers)
     return caf::make_error(ec::bad_option, "the model has " + std::to_string(model.config.layers) +
                                                " layers, which cannot be split over " +

@@ -29,8 +29,8 @@ std::shared_ptr<typed_settings> add_setting_flags(CLI::App& app) {
     auto* added = app.add_option_function<std::string>(flag_of(o), keep, config::help_text(o));
     added->group(group_of(o))->take_last();
     if (o.type == config::kind::boolean)
-      added->expected(0, 1)->default_str("true");
-    added->type_name("");
+      added->expected(0, 1);
+    added->type_name(o.type == config::kind::boolean ? "" : "VALUE");
   }
   app.add_option("-o,--option", typed->assignments,
                  "Sets any option of `troupe options`, e.g. -o option.tgi_compat=true")

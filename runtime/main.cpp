@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/commands.hpp"
+#include "troupe/runtime/help.hpp"
 #include "troupe/runtime/process.hpp"
 
 int main(int argc, char** argv) {
@@ -16,7 +18,7 @@ int main(int argc, char** argv) {
                "troupe"};
   app.set_version_flag("--version", "troupe " TROUPE_VERSION);
   app.require_subcommand(1);
-  app.get_formatter()->column_width(34);
+  app.formatter(help_formatter(help_width()));
   command chosen;
   add_serve(app, chosen);
   add_generate(app, chosen);
@@ -26,7 +28,11 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     // CLI11 has its own exit codes; ours are 0 for help and 1 for what cannot be started.
-    return app.exit(e) == 0 ? 0 : 1;
+    if (e.get_exit_code() == 0)
+      return app.exit(e);
+    auto complaint = complaint_about_words(app);
+    return fail(complaint.empty() ? std::string{e.what()} + "; see " + help_command(app)
+                                  : complaint);
   }
   return chosen();
 }

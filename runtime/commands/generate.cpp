@@ -75,6 +75,7 @@ struct outcome {
 /// Prints what a request produces; fulfils the promise when nothing follows.
 struct printer_state {
   outcome seen;
+  bool unread = false; ///< Standard output is closed, and the request has been cancelled for it.
   std::shared_ptr<std::promise<outcome>> result;
 };
 
@@ -92,9 +93,13 @@ event_sink::behavior_type printer(event_sink::stateful_pointer<printer_state> se
     }
     for (const auto& end : events.ends)
       std::fwrite(end.tail.data(), 1, end.tail.size(), stdout);
-    std::fflush(stdout);
+    // Nobody reads on, as after `| head`: what would still be computed is for nobody.
+    if (std::fflush(stdout) != 0 && !self->state.unread) {
+      self->state.unread = true;
+      self->send(caf::actor_cast<request_actor>(self->current_sender()), cancel_atom_v);
+    }
     if (events.complete || events.failure) {
-      seen.failure = events.failure;
+      seen.failure = self->state.unread ? caf::error{} : events.failure;
       self->state.result->set_value(seen);
       return self->quit();
     }

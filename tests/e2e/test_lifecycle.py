@@ -92,6 +92,21 @@ def test_shards_change_nothing_but_the_work(start, server):
     assert long_request(sharded.url, 24).json() == alone
 
 
+def test_generate_stops_when_nobody_reads_on():
+    begin = time.monotonic()
+    line = f"'{BINARY}' generate '{MODEL}' -p 'Once upon a time' -n 4000 -q | head -c 20"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120)
+    assert len(done.stdout) == 20 and not done.stderr
+    assert time.monotonic() - begin < 20  # all of it would take well over a minute
+
+
+def test_a_mistyped_flag_is_named_with_what_was_meant():
+    done = subprocess.run([str(BINARY), "serve", str(MODEL), "--max-model-length", "9"], capture_output=True,
+                          text=True, timeout=30)
+    assert done.returncode == 1
+    assert '"--max-model-length"' in done.stderr and "did you mean --max-model-len?" in done.stderr
+
+
 def test_generate_inspect_options_and_version_answer():
     def run(*arguments):
         return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=120)
