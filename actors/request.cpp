@@ -148,9 +148,11 @@ void complete(request_ptr self) {
   auto& branches = state.branches;
   auto reason = branches.front().text.reason();
   if (!state.request.params.stream) {
-    std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
-      return a.text.cumulative_logprob() > b.text.cumulative_logprob();
-    });
+    // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as choice i.
+    if (state.request.params.best_of > state.request.params.n)
+      std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
+        return a.text.cumulative_logprob() > b.text.cumulative_logprob();
+      });
     for (uint32_t i = 0; i < state.request.params.n; ++i) {
       for (auto& event : branches[i].kept) {
         event.choice = i;

@@ -165,6 +165,24 @@ TEST_CASE_METHOD(requests, "the best choices are kept, the best first", "[actors
   CHECK(numbers().blocks_used.value() == 0);
 }
 
+TEST_CASE_METHOD(requests, "choices that are all kept have the numbers that they have in a stream",
+                 "[actors][request]") {
+  model->logprob = [](const sampling_params& s) {
+    const float by_index[] = {-3, -1, -2};
+    return by_index[s.sequence_index];
+  };
+  for (bool stream : {false, true}) {
+    auto r = request("abc", 4);
+    r.params.stream = stream;
+    r.params.n = r.params.best_of = 3;
+    r.params.sampling.sample = true;
+    auto seen = generate(r);
+    REQUIRE(seen->ends().size() == 3);
+    for (const auto& end : seen->ends())
+      CHECK(end.cumulative_logprob == std::vector<double>{-12, -4, -8}.at(end.choice));
+  }
+}
+
 TEST_CASE_METHOD(requests, "streamed choices keep their numbers", "[actors][request]") {
   auto r = request("abc", 4);
   r.params.n = r.params.best_of = 3;

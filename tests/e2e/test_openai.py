@@ -67,6 +67,13 @@ def test_a_seed_repeats_a_sample_and_n_gives_as_many_choices(client, model):
     assert len(first) == 3
     assert len(set(first)) > 1
     assert sampled() == first
+    # The first of several is what the seed gives alone, and what it streams.
+    assert chat(client, model, temperature=1.0, seed=7).choices[0].message.content == first[0]
+    streamed = [""] * 3
+    for event in chat(client, model, temperature=1.0, seed=7, n=3, stream=True):
+        for choice in event.choices:
+            streamed[choice.index] += choice.delta.content or ""
+    assert streamed == first
 
 
 def test_completions_take_text_lists_and_token_ids(client, model):
