@@ -1,5 +1,6 @@
 #include "troupe/runtime/commands.hpp"
 
+#include <charconv>
 #include <cstdio>
 #include <future>
 #include <random>
@@ -63,6 +64,14 @@ caf::expected<generation_request> request_of(const arguments& given) {
   sampling.top_k = given.top_k;
   sampling.seed = given.seed.empty() ? std::random_device{}() : std::strtoull(given.seed.c_str(), nullptr, 10);
   return request;
+}
+
+/// What is wrong with a seed, for CLI11; its own numbers wrap and saturate silently.
+std::string check_seed(const std::string& text) {
+  uint64_t seed = 0;
+  auto end = text.data() + text.size();
+  auto read = std::from_chars(text.data(), end, seed);
+  return read.ec == std::errc{} && read.ptr == end ? "" : "must be a whole number from 0 to 2^64 - 1";
 }
 
 struct outcome {
@@ -196,7 +205,7 @@ void add_generate(CLI::App& app, command& chosen) {
       ->check(CLI::Range(1e-6, 1.0))->capture_default_str();
   sub->add_option("--top-k", given->top_k, "Samples from so many likeliest tokens; 0 = off")
       ->check(CLI::NonNegativeNumber)->capture_default_str();
-  sub->add_option("--seed", given->seed, "Repeats a sampled answer")->check(CLI::NonNegativeNumber);
+  sub->add_option("--seed", given->seed, "Repeats a sampled answer")->check(check_seed);
   sub->add_option("--stop", given->stop, "Text at which the answer ends; may be repeated")
       ->take_all()->allow_extra_args(false);
   sub->add_flag("--dummy-model", given->dummy, "A model without weights, for trying things out");

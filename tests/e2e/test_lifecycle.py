@@ -107,6 +107,13 @@ def test_a_mistyped_flag_is_named_with_what_was_meant():
     assert '"--max-model-length"' in done.stderr and "did you mean --max-model-len?" in done.stderr
 
 
+@pytest.mark.parametrize("seed", ["1.5", "-1", "99999999999999999999999"])
+def test_generate_refuses_a_seed_that_it_could_not_keep(seed):
+    done = subprocess.run([str(BINARY), "generate", str(MODEL), "-p", "x", "--seed", seed], capture_output=True,
+                          text=True, timeout=30)
+    assert done.returncode == 1 and "--seed" in done.stderr
+
+
 def test_generate_inspect_options_and_version_answer():
     def run(*arguments):
         return subprocess.run([str(BINARY), *map(str, arguments)], capture_output=True, text=True, timeout=120)
