@@ -168,7 +168,7 @@ TEST_CASE("options out of range are refused", "[models][configuration]") {
   CHECK(contains(problem([](auto& o) { o.shards = 4; }),
                  "3 layers, which cannot be split over 4 shards"));
   CHECK(contains(problem([](auto& o) { o.shards = 0; }), "0 shards"));
-  CHECK(contains(problem([](auto& o) { o.kv_block_tokens = 12; }), "8, 16 and 32 are"));
+  CHECK(contains(problem([](auto& o) { o.kv_block_tokens = 12; }), "option.kv_block_tokens to 8, 16 or 32"));
   CHECK(contains(problem([](auto& o) { o.kv_cache_bytes = 1; }), "does not hold one block"));
 }
 
