@@ -36,10 +36,8 @@ caf::result<Answer> ask(published_engine_ptr self, Ts&&... xs) {
 engine_actor::behavior_type published_engine(published_engine_ptr self, engine_actor engine) {
   self->monitor(engine);
   self->set_down_handler([self](caf::down_msg& down) { self->quit(std::move(down.reason)); });
-  self->set_exit_handler([self](caf::exit_msg& exit) {
-    if (!exit.source || exit.source.node() == self->node())
-      self->quit(std::move(exit.reason));
-  });
+  // Nobody tells it to end but the engine: a peer may put any source into an exit message.
+  self->set_exit_handler([](const caf::exit_msg&) {});
   self->state.engine = std::move(engine);
   return {
       [=](submit_atom, generation_request& request, const event_sink& sink) {

@@ -47,7 +47,7 @@ caf::expected<uint16_t> publish_engine(caf::actor_system& system, const engine_a
   auto bound = system.middleman().publish(published, port, address.c_str(), true);
   if (bound)
     return bound;
-  caf::anon_send_exit(published, caf::exit_reason::user_shutdown);
+  caf::anon_send_exit(published, caf::exit_reason::kill);
   return caf::make_error(ec::bad_option, "cannot publish the engine on " + named(address, port) +
                                              ": " + system.render(bound.error()) +
                                              "; is the port taken, or the address not ours?");
