@@ -1,6 +1,9 @@
+#include <algorithm>
 #include <chrono>
 
 #include <caf/io/all.hpp>
+#include <caf/io/network/default_multiplexer.hpp>
+#include <caf/io/network/scribe_impl.hpp>
 
 #include "troupe/actors/published_engine.hpp"
 #include "troupe/runtime/embed.hpp"
@@ -12,6 +15,32 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto connect_patience = 10s;
+
+/// Of one message. A prompt of millions of tokens fits.
+constexpr size_t largest_message = 16 << 20;
+
+namespace network = caf::io::network;
+
+/// A connection whose peer cannot claim memory by announcing a message of up to 4 GiB: CAF makes
+/// room for what a header announces. What is announced beyond the limit is cut, whereupon CAF sees
+/// a payload that does not fit its header, and closes the connection.
+class bounded_connection : public network::scribe_impl {
+public:
+  using network::scribe_impl::scribe_impl;
+  void configure_read(caf::io::receive_policy::config wanted) override {
+    wanted.second = std::min(wanted.second, largest_message);
+    network::scribe_impl::configure_read(wanted);
+  }
+};
+
+class bounded_network : public network::default_multiplexer {
+public:
+  using network::default_multiplexer::default_multiplexer;
+  caf::io::scribe_ptr new_scribe(network::native_socket socket) override {
+    network::keepalive(socket, true);
+    return caf::make_counted<bounded_connection>(*this, socket);
+  }
+};
 
 /// Messages may change their members with a minor version.
 std::string protocol() {
@@ -32,7 +61,7 @@ caf::error no_network() {
 } // namespace
 
 caf::actor_system_config& configure_network(caf::actor_system_config& config) {
-  config.load<caf::io::middleman>();
+  config.load<caf::io::middleman, bounded_network>();
   config.set("middleman.app-identifiers", std::vector<std::string>{protocol()});
   config.set("middleman.heartbeat-interval", caf::timespan{10s});
   config.set("middleman.connection-timeout", caf::timespan{30s});

@@ -5,7 +5,9 @@
 
 #include <arpa/inet.h>
 
+#include <array>
 #include <chrono>
+#include <fstream>
 #include <random>
 
 #include <caf/io/all.hpp>
@@ -104,9 +106,8 @@ TEST_CASE("a published engine answers other processes but lets none of them mana
 
 TEST_CASE("a port without an engine is refused with an error that says so", "[runtime][publish]") {
   publishing here;
-  auto other = here.system.spawn([](event_sink::pointer) -> event_sink::behavior_type {
-    return {[](const event_batch&) {}};
-  });
+  auto other = here.system.spawn(
+      [](event_sink::pointer) -> event_sink::behavior_type { return {[](const event_batch&) {}}; });
   auto answer = here.system.middleman().publish(other, 0, "127.0.0.1");
   REQUIRE(answer);
   remote wrong_kind{*answer};
@@ -144,16 +145,41 @@ TEST_CASE("malformed bytes cost a peer its connection and nobody else anything",
     for (auto& byte : bytes)
       byte = static_cast<unsigned char>(random());
     // Some begin like headers of the protocol, so that their payloads are looked at, too.
-    if (round % 2 == 0 && bytes.size() > 40) {
-      std::fill(bytes.begin(), bytes.begin() + 40, static_cast<unsigned char>(0));
+    if (round % 2 == 0 && bytes.size() > 32) {
+      std::fill(bytes.begin(), bytes.begin() + 32, static_cast<unsigned char>(0));
       bytes[0] = static_cast<unsigned char>(round / 2 % 8);
-      bytes[7] = static_cast<unsigned char>(bytes.size() - 40);
+      bytes[7] = static_cast<unsigned char>(bytes.size() - 32);
     }
     CHECK(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) >= 0);
     ::close(fd);
   }
   remote there{here.port};
   CHECK(there.answers());
+}
+
+TEST_CASE("a peer cannot claim memory by announcing long messages", "[runtime][publish]") {
+  publishing here;
+  auto resident = [] {
+    std::ifstream status{"/proc/self/statm"};
+    size_t all = 0, pages = 0;
+    status >> all >> pages;
+    return pages * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  };
+  auto before = resident();
+  std::vector<int> peers;
+  for (int i = 0; i < 4; ++i) {
+    std::array<unsigned char, caf::io::basp::header_size> header{};
+    header[0] = 0x02;                                                     // a direct message
+    std::fill_n(header.begin() + 4, 4, static_cast<unsigned char>(0x7f)); // of 2 GiB
+    std::fill_n(header.begin() + 24, 8, static_cast<unsigned char>(1));
+    peers.push_back(connect_to(here.port));
+    CHECK(::send(peers.back(), header.data(), header.size(), MSG_NOSIGNAL) == 32);
+  }
+  remote there{here.port};
+  CHECK(there.answers());
+  CHECK(resident() < before + (256u << 20));
+  for (auto fd : peers)
+    ::close(fd);
 }
 
 TEST_CASE("an address that cannot be listened on is named", "[runtime][publish]") {
