@@ -22,7 +22,7 @@ test: ## install, build, and run all tests but the long ones
 	@tools/run_tests release
 
 test-long: ## the tests once more under sanitizers, then the long ones
-	@tools/setup $(tools) model clients build
+	@tools/setup $(tools) model clients debian build
 	@PRESET=asan tools/setup build
 	@tools/run_tests asan
 	@PRESET=tsan tools/setup build
