@@ -11,7 +11,6 @@ from conftest import BINARY, MODEL, ROOT
 from test_install import run
 
 BUILD = BINARY.parent.parent
-TINY = ROOT / "tests/golden/models/llama"
 DEBIAN = ROOT / ".cache/debian-bookworm.tar"
 
 
@@ -55,9 +54,9 @@ def test_every_library_that_is_needed_is_depended_on(packages, tmp_path):
     run("dpkg-deb", "-x", packages["troupe"], tmp_path)
     depends = field(packages["troupe"], "Depends")
     for part in ("usr/bin/troupe", "usr/lib/libtroupe.so.0.1"):
-        for path in re.findall(r"=> (/\S+)", run("ldd", tmp_path / part)):
-            owner = run("dpkg", "-S", os.path.realpath(path)).split(":")[0]
-            assert owner in depends, path
+        for name in re.findall(r"^\s+(\S+) => /", run("ldd", tmp_path / part), re.MULTILINE):
+            owners = {line.split(":")[0] for line in run("dpkg", "-S", f"*/{name}").splitlines()}
+            assert [owner for owner in owners if owner in depends], name
     assert run(tmp_path / "usr/bin/troupe", "--version") == f"troupe {field(packages['troupe'], 'Version')}\n"
     control = run("dpkg-deb", "-I", packages["troupe"])
     assert "conffiles" not in control
