@@ -30,7 +30,7 @@ public:
       : model_(options.model), range_(options.range), device_(std::move(device)),
         weights_(std::move(weights)), shape_(shape),
         sequences_({options.block_tokens, options.blocks, options.context,
-                    options.model->config.vocabulary},
+                    options.model->config.vocabulary, options.range.begins && options.range.ends},
                    shape.rotary ? &options.model->config.rope : nullptr, options.range.ends) {
     warm_up(options.max_step_tokens);
   }
@@ -103,7 +103,8 @@ private:
         r.frequencies = *checked[i].sequence->frequencies;
       rows_.push_back(r);
       for (uint32_t t = 0; t < row.token_count; ++t) {
-        tokens_.push_back(s.tokens[row.first_token + t]);
+        const auto token = s.tokens[row.first_token + t];
+        tokens_.push_back(token == pending_token ? checked[i].pending : token);
         positions_.push_back(row.position + t);
       }
     }
@@ -197,6 +198,9 @@ private:
       answer_some(s,
                   std::span{wanted_}.subspan(first, std::min(logits_rows, wanted_.size() - first)),
                   hidden, result);
+    for (size_t i = 0; i < s.rows.size(); ++i)
+      if (checked[i].sequence != nullptr)
+        checked[i].sequence->drawn = result.rows[i].token;
     return result;
   }
 

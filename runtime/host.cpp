@@ -114,6 +114,9 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
           ? 1
           : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
   spec.load.max_step_tokens = static_cast<uint32_t>(model.integer("option.max_step_tokens"));
+  if (model.has("option.schedule_ahead"))
+    spec.load.schedule_ahead = model.boolean("option.schedule_ahead") ? models::device_choice::on
+                                                                      : models::device_choice::off;
   spec.queue_limit = static_cast<uint32_t>(model.integer("job_queue_size"));
   auto tokenizers = model.integer("tokenizer_threads");
   spec.tokenizer_threads =
