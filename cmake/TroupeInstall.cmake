@@ -19,10 +19,16 @@ install(TARGETS troupe_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPO
 install(TARGETS troupe_shared
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT dev)
 install(FILES ${CMAKE_BINARY_DIR}/man/troupe.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
-if(TARGET troupe_load)
-  install(TARGETS troupe_load RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
-  install(FILES ${CMAKE_SOURCE_DIR}/docs/man/troupe-load.1 COMPONENT runtime
-          DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+if(TARGET troupe_load_program)
+  set(load_page ${CMAKE_BINARY_DIR}/man/troupe-load.1)
+  add_custom_command(OUTPUT ${load_page}
+    COMMAND ${CMAKE_SOURCE_DIR}/tools/help_to_man $<TARGET_FILE:troupe_load_program> troupe-load
+            "measure a server of language models under load" > ${load_page}.partial
+    COMMAND ${CMAKE_COMMAND} -E rename ${load_page}.partial ${load_page}
+    DEPENDS troupe_load_program ${CMAKE_SOURCE_DIR}/tools/help_to_man VERBATIM)
+  add_custom_target(troupe_load_man ALL DEPENDS ${load_page})
+  install(TARGETS troupe_load_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
+  install(FILES ${load_page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
 endif()
 # Opened at run time from ../lib beside the program, where there is a GPU.
 if(TARGET troupe_cuda)
