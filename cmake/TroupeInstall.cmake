@@ -19,6 +19,10 @@ install(TARGETS troupe_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPO
 install(TARGETS troupe_shared
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT dev)
 install(FILES ${CMAKE_BINARY_DIR}/man/troupe.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)
+install(FILES ${CMAKE_BINARY_DIR}/man/troupe.bash RENAME troupe COMPONENT runtime
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+install(FILES ${CMAKE_BINARY_DIR}/man/_troupe COMPONENT runtime
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)
 if(TARGET troupe_load_program)
   set(load_page ${CMAKE_BINARY_DIR}/man/troupe-load.1)
   add_custom_command(OUTPUT ${load_page}

@@ -70,9 +70,10 @@ void grant(Self* self, const event_batch& events) {
 
 // -- engines in other processes ------------------------------------------------------------------
 
-/// What publishing and connecting need: loads CAF's middleman, whose heartbeats notice silent peers
-/// within 30 s, and lets only processes of the same minor version of Troupe connect. Call after
-/// `configure`, and before a setting of the host's own under `middleman.`.
+/// What publishing and connecting need: loads CAF's middleman (a host must not load it again),
+/// whose heartbeats notice silent peers within 40 s, and lets only processes of the same minor
+/// version of Troupe connect. Call after `configure`, and before a setting of the host's own under
+/// `middleman.`.
 caf::actor_system_config& configure_network(caf::actor_system_config& config);
 
 /// Lets other processes send requests to `engine`, and nothing else (actors/published_engine.hpp).

@@ -13,11 +13,12 @@ target_compile_definitions(troupe_shared PRIVATE TROUPE_VERSION="${PROJECT_VERSI
 target_link_options(troupe_shared PRIVATE -Wl,--exclude-libs,libtroupe_tokenizer_shim.a)
 troupe_warnings(troupe_shared)
 
-# The manual page comes out of the program itself, so that it cannot go stale.
-set(man_page ${CMAKE_BINARY_DIR}/man/troupe.1)
-file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/man)
-add_custom_command(OUTPUT ${man_page}
-  COMMAND troupe_program options --man > ${man_page}.partial
-  COMMAND ${CMAKE_COMMAND} -E rename ${man_page}.partial ${man_page}
+# The manual page and completions come out of the program itself, so that they cannot go stale.
+set(help_dir ${CMAKE_BINARY_DIR}/man)
+file(MAKE_DIRECTORY ${help_dir})
+add_custom_command(OUTPUT ${help_dir}/troupe.1 ${help_dir}/troupe.bash ${help_dir}/_troupe
+  COMMAND troupe_program options --man > ${help_dir}/troupe.1
+  COMMAND troupe_program options --completion bash > ${help_dir}/troupe.bash
+  COMMAND troupe_program options --completion zsh > ${help_dir}/_troupe
   DEPENDS troupe_program VERBATIM)
-add_custom_target(troupe_man ALL DEPENDS ${man_page})
+add_custom_target(troupe_man ALL DEPENDS ${help_dir}/troupe.1)

@@ -120,3 +120,20 @@ def test_a_port_that_is_taken_is_named(published):
                            str(published.published)], capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert f"127.0.0.1:{published.published}" in done.stderr
+
+
+@pytest.mark.skipif("TROUPE_SOAK_SECONDS" not in os.environ, reason="long: run `make test-long`")
+def test_a_peer_that_falls_silent_is_given_up(client, published):
+    process = endless(client, published.published)
+    published.process.send_signal(signal.SIGSTOP)
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 1 and b"unreachable" in complaints
+    published.process.send_signal(signal.SIGCONT)
+    silent = endless(client, published.published)
+    silent.send_signal(signal.SIGSTOP)
+    end = time.monotonic() + 60
+    while running(published) and time.monotonic() < end:
+        time.sleep(0.2)
+    silent.kill()
+    silent.communicate()
+    assert running(published) == 0
