@@ -2,7 +2,7 @@
 # stages, by CMake presets and by ctest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: serve test test-long build bench libtorch format asan tsan clean install help
+.PHONY: serve test test-long build bench libtorch format asan tsan clean install package help
 
 PREFIX ?= /usr/local
 HOST ?= 127.0.0.1
@@ -22,7 +22,7 @@ test: ## install, build, and run all tests but the long ones
 	@tools/run_tests release
 
 test-long: ## the tests once more under sanitizers, then the long ones
-	@tools/setup $(tools) model clients build
+	@tools/setup $(tools) model clients debian build
 	@PRESET=asan tools/setup build
 	@tools/run_tests asan
 	@PRESET=tsan tools/setup build
@@ -55,6 +55,10 @@ clean: ## delete all builds; downloads and models in .cache stay
 
 install: build ## install programs, libraries and headers below PREFIX
 	@cmake --install build/release --prefix $(PREFIX)
+
+package: build ## make Debian packages in build/release
+	@cd build/release && cpack -G DEB >package.log 2>&1 || { tail -n 20 package.log; exit 1; }
+	@ls -1 build/release/*.deb
 
 help: ## list these targets
 	@echo "usage: make TARGET"; echo

@@ -127,7 +127,6 @@ bool guest_left(model_ptr self, const caf::down_msg& down) {
     event_batch last;
     last.failure = caf::make_error(ec::internal, "the request was ended from outside (" +
                                                      caf::to_string(down.reason) + ")");
-    state.metrics->sent(actor_kind::sink);
     self->send(guest.sink, std::move(last));
   }
   finish_drain(self);
@@ -224,12 +223,10 @@ caf::result<done_atom> drain(model_ptr self, uint32_t wait_ms) {
   if (state.phase != model_state::failed)
     state.phase = model_state::draining;
   if (wait_ms == 0)
-    tell_guests(self, drain_timed_out(state.spec.name));
+    tell_guests(self, drain_cut_short(state.spec.name));
   else
-    for (auto& [id, guest] : state.guests) {
-      state.metrics->sent(actor_kind::request);
+    for (auto& [id, guest] : state.guests)
       self->send(guest.actor, drain_atom_v);
-    }
   if (!state.guests.empty() && wait_ms > 0)
     self->delayed_send(self, std::chrono::milliseconds{wait_ms}, timeout_atom_v,
                        static_cast<uint32_t>(model_timer::drain));
@@ -302,10 +299,14 @@ void give_up(model_ptr self, caf::error err) {
 }
 
 void tell_guests(model_ptr self, const caf::error& err) {
-  for (auto& [id, guest] : self->state.guests) {
-    self->state.metrics->sent(actor_kind::request);
+  for (auto& [id, guest] : self->state.guests)
     self->send(guest.actor, drain_atom_v, err);
-  }
+}
+
+caf::error drain_cut_short(const std::string& model) {
+  return caf::make_error(ec::shutting_down, "model '" + model +
+                                                "' is shutting down at once: send the request to "
+                                                "another server");
 }
 
 caf::error drain_timed_out(const std::string& model) {

@@ -39,4 +39,7 @@ void tell_guests(model_ptr self, const caf::error& err);
 
 caf::error drain_timed_out(const std::string& model);
 
+/// What requests are told whose time to finish was taken back.
+caf::error drain_cut_short(const std::string& model);
+
 } // namespace troupe

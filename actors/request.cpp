@@ -100,7 +100,6 @@ void deliver(request_ptr self) {
   auto& state = self->state;
   state.out.weight = weigh(state.out);
   state.outstanding += state.out.weight;
-  state.env->metrics->sent(actor_kind::sink);
   self->send(state.sink, std::move(state.out));
   state.out = {};
 }
@@ -433,6 +432,7 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
     return caf::none;
   });
   auto handled = [numbers = state.env->metrics] { numbers->handled(actor_kind::request); };
+  auto crossed = [numbers = state.env->metrics] { numbers->crossed(actor_kind::request); };
   return {
       [=](submit_atom) {
         handled();
@@ -451,19 +451,19 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
         sequence_failed(self, id, err);
       },
       [=](credit_atom, uint32_t weight) {
-        handled();
+        crossed();
         credit(self, weight);
       },
       [=](cancel_atom) {
-        handled();
+        crossed();
         fail(self, caf::make_error(ec::cancelled, std::string{"the request was cancelled"}));
       },
       [=](drain_atom) {
-        handled();
+        crossed();
         drain(self);
       },
       [=](drain_atom, const caf::error& err) {
-        handled();
+        crossed();
         end_with(self, err);
       },
       [=](timeout_atom, uint32_t which) { timed_out(self, which); },

@@ -36,6 +36,7 @@ enum class ec : uint8_t {
   unsupported_model, ///< load: architecture or feature that Troupe lacks.
   bad_option,        ///< start: a setting is unknown or out of range.
   template_failed,   ///< 400/424: the chat template raised.
+  unreachable,       ///< an engine in another process is not there, or no longer.
   internal,          ///< 500: our own fault.
 };
 

@@ -48,6 +48,7 @@ struct option {
   double most = unlimited;      ///< Largest one.
   std::string_view notice = {}; ///< Warning when the value differs from the default.
   bool lenient = false;         ///< A bad value is a warning and leaves the default.
+  bool listed = false;          ///< integer: only `words` are allowed, whatever the range.
 };
 
 /// Every option there is. A new one is one more line here; tests hold docs/options.md to it.
@@ -86,6 +87,8 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "trust_request_chat_template", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Let a request bring its own chat template; a hostile one can end the process", .flag = "--trust-request-chat-template"},
 
   // The process.
+  {.key = "publish_port", .level = scope::server, .type = kind::integer, .fallback = "", .help = "Port on which other processes reach the engine as an actor; 0 takes a free one, unset publishes nothing. There is no authentication: whoever reaches the port can use the models", .flag = "--publish-port", .most = 65534},
+  {.key = "publish_address", .level = scope::server, .type = kind::text, .fallback = "127.0.0.1", .help = "Address of publish_port; any but a loopback one needs a network of trusted machines", .flag = "--publish-address"},
   {.key = "log_level", .level = scope::server, .type = kind::choice, .fallback = "info", .help = "Least severe log line that is written", .flag = "--log-level", .words = "trace debug info warn warning=warn error fatal off"},
   {.key = "log_format", .level = scope::server, .type = kind::choice, .fallback = "text", .help = "Form of the log: text, or one JSON object per line", .flag = "--log-format", .words = "text json"},
   {.key = "tokenizer_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads per model that render chat templates and encode", .flag = "--tokenizer-threads", .words = "auto=0", .most = 256},
@@ -116,7 +119,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.tensor_parallel_degree", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Shards that the layers are spread over; on CPU unset means 1, max one per core", .flag = "--tensor-parallel-degree", .variables = "TENSOR_PARALLEL_DEGREE SM_NUM_GPUS", .words = "max=-1", .least = 1, .most = 1024},
   {.key = "option.cpu_threads", .level = scope::model, .type = kind::integer, .fallback = "auto", .help = "Threads that compute, shared by the shards of a model; auto: one per core", .flag = "--cpu-threads", .variables = "OMP_NUM_THREADS", .words = "auto=0", .least = 1, .most = 1024},
   {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
-  {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .least = 1, .most = 1024},
+  {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .words = "8=8 16=16 32=32", .listed = true},
   {.key = "option.prefix_cache", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Reuse keys and values of prompts that begin alike", .flag = "--prefix-cache"},
   {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; with rolling_batch=disable the longest time of a whole call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
 

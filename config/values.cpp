@@ -88,7 +88,7 @@ std::optional<value> parse_integer(const option& o, std::string_view text) {
   if (auto w = find_word(o, text))
     return value{whole<int64_t>(w->meaning).value_or(0)};
   auto n = whole<int64_t>(text);
-  if (!n || !in_range(o, static_cast<double>(*n)))
+  if (!n || o.listed || !in_range(o, static_cast<double>(*n)))
     return std::nullopt;
   return value{*n};
 }
@@ -289,7 +289,7 @@ std::string allowed(const option& o) {
   case kind::boolean:
     return "true or false";
   case kind::integer:
-    return range("a whole number");
+    return o.listed ? "one of " + names : range("a whole number");
   case kind::bytes:
     return range("a number of bytes (also as 64K, 64M, 4G)");
   case kind::number:

@@ -32,21 +32,14 @@ void fail(relay_ptr self, caf::error why) {
   deliver(self, std::move(events));
 }
 
-template <class... Ts>
-void tell_request(relay_ptr self, Ts... xs) {
-  if (self->state.metrics)
-    self->state.metrics->sent(actor_kind::request);
-  self->send(self->state.request, xs...);
-}
-
 void admitted(relay_ptr self, const request_actor& request) {
   auto& state = self->state;
   state.request = request;
   self->monitor(request);
   if (state.ended)
-    return tell_request(self, cancel_atom_v);
+    return self->send(request, cancel_atom_v);
   if (state.early_credit > 0)
-    tell_request(self, credit_atom_v, std::exchange(state.early_credit, 0));
+    self->send(request, credit_atom_v, std::exchange(state.early_credit, 0));
 }
 
 void submit(relay_ptr self, const engine_actor& engine, generation_request request) {
@@ -73,22 +66,21 @@ relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation
   return {
       [self](event_batch& events) {
         if (self->state.metrics)
-          self->state.metrics->handled(actor_kind::sink);
+          self->state.metrics->crossed(actor_kind::sink);
         deliver(self, std::move(events));
       },
       [self](credit_atom, uint32_t weight) {
         if (self->state.request)
-          tell_request(self, credit_atom_v, weight);
+          self->send(self->state.request, credit_atom_v, weight);
         else
           self->state.early_credit += weight;
       },
       [self](cancel_atom) {
-        // It stays until its request is gone, so that every message sent to it is also counted as
-        // handled; what still comes is dropped.
+        // It stays until its request is gone; what still comes is dropped.
         self->state.ended = true;
         self->state.port.reset();
         if (self->state.request)
-          tell_request(self, cancel_atom_v);
+          self->send(self->state.request, cancel_atom_v);
       },
   };
 }

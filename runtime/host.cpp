@@ -16,17 +16,20 @@ namespace troupe::runtime {
 using namespace std::chrono_literals;
 
 struct host::configuration : caf::actor_system_config {
-  explicit configuration(int64_t actor_threads) {
+  explicit configuration(const config::settings& server) {
     configure(*this);
+    if (server.has("publish_port"))
+      configure_network(*this);
     // `stealing` burns a core while idle and has the longer latency tail.
     set("scheduler.policy", caf::atom("sharing"));
     auto cores = static_cast<int64_t>(std::max(2u, std::thread::hardware_concurrency()));
+    auto actor_threads = server.integer("actor_threads");
     set("scheduler.max-threads", actor_threads > 0 ? actor_threads : std::min<int64_t>(cores, 8));
   }
 };
 
 host::host(const config::settings& server)
-    : config_(std::make_unique<configuration>(server.integer("actor_threads"))),
+    : config_(std::make_unique<configuration>(server)),
       system_(std::make_unique<caf::actor_system>(*config_)),
       metrics_(std::make_shared<telemetry::metrics>()), engine_(start_engine(*system_, metrics_)) {}
 
@@ -83,8 +86,12 @@ bool host::drain(std::chrono::milliseconds timeout) {
   // The engine keeps the time; a little more is for the answers to leave.
   auto end = std::chrono::steady_clock::now() + timeout + 5s;
   while (answer.wait_for(0s) != std::future_status::ready) {
-    if (wait_signal(20ms) || std::chrono::steady_clock::now() > end)
+    if (std::chrono::steady_clock::now() > end)
       return false;
+    if (wait_signal(20ms) == 0)
+      continue;
+    ask<done_atom>(*system_, engine_, drain_atom_v, uint32_t{0}).wait_for(500ms);
+    return false;
   }
   return true;
 }

@@ -27,8 +27,8 @@ public:
   /// ec::cancelled. Errors: as engine_actor's load.
   caf::expected<model_status> load(const model_spec& spec);
 
-  /// Lets running requests finish for so long at most. A second signal ends the wait; true when all
-  /// had ended by themselves.
+  /// Lets running requests finish for so long at most. A second signal ends the wait: what still
+  /// runs then gets its error event at once. True when all have ended by themselves.
   bool drain(std::chrono::milliseconds timeout);
 
 private:

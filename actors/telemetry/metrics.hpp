@@ -97,7 +97,9 @@ inline constexpr size_t actor_kind_count = 8;
 std::string_view to_string_view(actor_kind k);
 
 /// Messages to actors of one kind. Depth of their mailboxes = sent - handled, because CAF 0.17 has
-/// no telemetry: whoever sends counts `sent`, the receiving behaviour counts `handled`.
+/// no telemetry: whoever sends counts `sent`, the receiving behaviour counts `handled`. Of messages
+/// that may be sent to an actor which has left already, or that come from or go to a host's own
+/// actors, the receiver counts both (`crossed`): they never add to the depth.
 struct alignas(64) mailbox {
   counter sent;
   alignas(64) counter handled;
@@ -187,6 +189,11 @@ public:
   mailbox& actor(actor_kind k) { return mailboxes_[static_cast<size_t>(k)]; }
   void sent(actor_kind k, uint64_t n = 1) { actor(k).sent.add(n); }
   void handled(actor_kind k, uint64_t n = 1) { actor(k).handled.add(n); }
+  /// A message was handled whose sender did not count it.
+  void crossed(actor_kind k) {
+    sent(k);
+    handled(k);
+  }
 
   /// All families in a fixed order, models by the time of their first mention.
   std::vector<family> snapshot() const;

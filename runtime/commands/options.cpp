@@ -6,6 +6,8 @@
 
 #include "troupe/config/render.hpp"
 #include "troupe/runtime/command_line.hpp"
+#include "troupe/runtime/completion.hpp"
+#include "troupe/runtime/man_page.hpp"
 
 namespace troupe::runtime {
 
@@ -14,6 +16,8 @@ namespace {
 struct arguments {
   std::string path;
   bool markdown = false;
+  bool man = false;
+  std::string completion;
 };
 
 int show_options(const arguments& given, const typed_settings& typed) {
@@ -49,8 +53,23 @@ void add_options(CLI::App& app, command& chosen) {
   auto given = std::make_shared<arguments>();
   sub->add_option("path", given->path, "Model folder whose serving.properties counts in")->type_name("PATH");
   sub->add_flag("--markdown", given->markdown, "Prints the reference that docs/options.md holds");
+  sub->add_flag("--man", given->man, "Prints the manual page troupe(1) in roff");
+  sub->add_option("--completion", given->completion, "Prints a script that completes flags in bash or zsh")
+      ->check(CLI::IsMember({"bash", "zsh"}))
+      ->type_name("SHELL");
   auto typed = add_setting_flags(*sub);
-  sub->callback([=, &chosen] { chosen = [=] { return show_options(*given, *typed); }; });
+  sub->callback([=, &app, &chosen] {
+    chosen = [=, &app] {
+      if (!given->man && given->completion.empty())
+        return show_options(*given, *typed);
+      std::fputs((given->man                    ? man_page(app)
+                  : given->completion == "bash" ? bash_completion(app)
+                                                : zsh_completion(app))
+                     .c_str(),
+                 stdout);
+      return 0;
+    };
+  });
 }
 
 } // namespace troupe::runtime

@@ -110,6 +110,21 @@ void print_hints(const std::string& url, const model_status& model) {
   std::fflush(stdout);
 }
 
+/// Lets other processes reach the engine, if that is wanted.
+caf::error publish(host& running, const config::settings& server) {
+  if (!server.has("publish_port"))
+    return {};
+  const auto& address = server.text("publish_address");
+  auto port = publish_engine(running.system(), running.engine(),
+                             static_cast<uint16_t>(server.integer("publish_port")), address);
+  if (!port)
+    return std::move(port.error());
+  telemetry::log(telemetry::log_level::warn, {},
+                 "the engine is published on " + address + ':' + std::to_string(*port) +
+                     " to every process that reaches it; there is no authentication");
+  return {};
+}
+
 int serve(const arguments& given, const typed_settings& typed) {
   auto from = sources_of(typed);
   if (!from)
@@ -142,10 +157,14 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (!front)
     return fail(front.error());
   const auto url = url_of(*where, (*front)->port());
+  auto open_doors = [&] {
+    auto problem = publish(running, server->values);
+    return problem ? problem : (*front)->listen();
+  };
   const bool wait = server->values.boolean("wait_model_loading");
   if (!wait) {
-    if (auto error = (*front)->listen())
-      return fail(error);
+    if (auto problem = open_doors())
+      return fail(problem);
     std::printf("\ntroupe listens on %s while the model loads; /ping tells when it is there\n",
                 url.c_str());
     std::fflush(stdout);
@@ -154,8 +173,8 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (!ready && wait)
     return fail(ready.error());
   if (wait)
-    if (auto error = (*front)->listen())
-      return fail(error);
+    if (auto problem = open_doors())
+      return fail(problem);
   if (ready)
     print_hints(url, *ready);
   else if (code_of(ready.error()) != ec::cancelled)
@@ -172,7 +191,7 @@ int serve(const arguments& given, const typed_settings& typed) {
                      " s to finish; a second signal stops at once");
   (*front)->begin_drain();
   bool finished = running.drain(patience);
-  (*front)->stop(finished ? 5s : 0s);
+  (*front)->stop(finished ? 5s : 1s); // Error events leave within moments, or never.
   telemetry::log(telemetry::log_level::info, {},
                  finished ? "stopped" : "stopped before all had finished");
   return 0;

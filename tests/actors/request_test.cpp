@@ -416,17 +416,20 @@ TEST_CASE_METHOD(requests, "every message counted as sent to a request is counte
   CHECK(generate(request("abc", 30))->complete());
   auto cancelled = put(request("abc", 100), false);
   run_until([&] { return cancelled->tokens().size() == 5; });
-  metrics->sent(telemetry::actor_kind::request);
   caf::anon_send(cancelled->request, cancel_atom_v);
   run();
+  // Credit and cancellation for requests that have left are nobody's to handle.
+  for (const auto& seen : {cancelled, generate(request("abc", 3))}) {
+    caf::anon_send(seen->request, credit_atom_v, 10u);
+    caf::anon_send(seen->request, cancel_atom_v);
+  }
+  run();
   auto& box = metrics->actor(telemetry::actor_kind::request);
-  // Credit is counted by the front end's sinks; the recording ones do not.
-  uint64_t granted = 0;
-  granted += 10 - 1; // One for each batch but the last: the stopped stream has ten tokens,
-  granted += 30 - 1; // the whole one thirty.
-  CHECK(box.handled.value() == box.sent.value() + granted);
+  CHECK(box.handled.value() > 10 + 30 + 5);
+  CHECK(box.handled.value() == box.sent.value());
   for (auto kind : {telemetry::actor_kind::scheduler, telemetry::actor_kind::shard,
-                    telemetry::actor_kind::tokenizer, telemetry::actor_kind::supervisor}) {
+                    telemetry::actor_kind::tokenizer, telemetry::actor_kind::supervisor,
+                    telemetry::actor_kind::sink}) {
     INFO(telemetry::to_string_view(kind));
     CHECK(metrics->actor(kind).handled.value() == metrics->actor(kind).sent.value());
   }

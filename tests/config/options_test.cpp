@@ -99,6 +99,13 @@ TEST_CASE("whole numbers must parse and lie in their range", "[config][options]"
   CHECK(error_of("option.tensor_parallel_degree", "0").find("or max") != std::string::npos);
 }
 
+TEST_CASE("a number out of a list must be one of it", "[config][options]") {
+  CHECK(with("option.kv_block_tokens", "32").integer("option.kv_block_tokens") == 32);
+  CHECK(settings{}.integer("option.kv_block_tokens") == 16);
+  CHECK(error_of("option.kv_block_tokens", "24").find("one of 8, 16, 32") != std::string::npos);
+  error_of("option.kv_block_tokens", "1");
+}
+
 TEST_CASE("bytes take suffixes", "[config][options]") {
   auto bytes = [](std::string_view text) {
     return with("option.kv_cache_bytes", text).integer("option.kv_cache_bytes");

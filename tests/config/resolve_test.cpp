@@ -178,7 +178,7 @@ TEST_CASE_METHOD(fixture, "every bad value is named with key, value, place and w
   CHECK(has(text, "option.tgi_compat (variable OPTION_TGI_COMPAT): \"maybe\" is not allowed; "
                   "allowed: true or false"));
   CHECK(has(text, "option.kv_block_tokens (flag --option.kv_block_tokens): \"0\" is not allowed; "
-                  "allowed: a whole number from 1 to 1024"));
+                  "allowed: one of 8, 16, 32"));
   CHECK(std::count(text.begin(), text.end(), '\n') == 3);
 }
 

@@ -49,6 +49,51 @@ def test_a_drain_timeout_and_a_second_signal_end_what_still_runs(start):
                 pass
 
 
+def test_a_second_signal_ends_streams_at_once_with_an_error_event(start):
+    server = start(MODEL)
+    with httpx.stream("POST", server.url + "/v1/completions", timeout=60,
+                      json={"model": server_model(server), "prompt": "Once", "max_tokens": 4000, "stream": True,
+                            "ignore_eos": True}) as answer:
+        events = answer.iter_lines()
+        next(events)
+        begin = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert server.process.poll() is None, "it did not wait for the stream"
+        server.process.send_signal(signal.SIGTERM)
+        said = [line for line in events if line]
+    assert server.process.wait(10) == 0
+    assert time.monotonic() - begin < 5
+    assert any("shutting_down" in line for line in said[-2:]), said[-3:]
+
+
+def server_model(server):
+    return httpx.get(server.url + "/v1/models").json()["data"][0]["id"]
+
+
+def test_every_mailbox_is_empty_when_nobody_asks_for_anything(start):
+    server = start("--dummy-model")
+
+    def ask(i):
+        with httpx.stream("POST", server.url + "/v1/completions", timeout=60,
+                          json={"model": "dummy", "prompt": "x", "max_tokens": 5 + i % 60, "stream": True}) as answer:
+            for n, _ in enumerate(answer.iter_lines()):
+                if i % 3 == 0 and n > 5:
+                    break  # this client leaves
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(ask, range(600)))
+
+    def depths():
+        return [line for line in httpx.get(server.url + "/metrics").text.splitlines()
+                if line.startswith("troupe_mailbox_depth") and not line.endswith(" 0")]
+
+    end = time.monotonic() + 5
+    while depths() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not depths()
+
+
 def test_a_full_queue_is_refused_early(start):
     server = start(MODEL, "--max-rolling-batch-size", "1", "--job-queue-size", "1")
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
