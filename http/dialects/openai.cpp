@@ -4,6 +4,20 @@
 
 namespace troupe::http {
 
+namespace {
+
+void append_usage(std::string& out, const token_usage& usage) {
+  out += "\"usage\":{\"prompt_tokens\":";
+  json::append_unsigned(out, usage.prompt);
+  out += ",\"completion_tokens\":";
+  json::append_unsigned(out, usage.completion);
+  out += ",\"total_tokens\":";
+  json::append_unsigned(out, usage.prompt + usage.completion);
+  out += '}';
+}
+
+} // namespace
+
 std::string_view finish_word(finish_reason reason, bool openai_words) {
   if (!openai_words)
     return to_string_view(reason);
@@ -17,13 +31,39 @@ std::string_view finish_word(finish_reason reason, bool openai_words) {
   }
 }
 
-void append_usage(std::string& out, const token_usage& usage) {
-  out += "\"usage\":{\"prompt_tokens\":";
-  json::append_unsigned(out, usage.prompt);
-  out += ",\"completion_tokens\":";
-  json::append_unsigned(out, usage.completion);
-  out += ",\"total_tokens\":";
-  json::append_unsigned(out, usage.prompt + usage.completion);
+void identify(openai_format& format, generation_request& request, const job_context& context,
+              std::string_view named, std::string_view prefix, bool openai_words) {
+  format.id = answer_id(prefix);
+  format.created = unix_time();
+  request.model = named_model(context, named);
+  format.model = request.model.empty() ? context.settings.default_model : request.model;
+  format.openai_words = context.settings.openai_finish_reasons.value_or(openai_words);
+}
+
+void open_answer(std::string& out, const openai_format& format, std::string_view object) {
+  out += "{\"id\":";
+  json::append_string(out, format.id);
+  out += ",\"object\":";
+  json::append_string(out, object);
+  out += ",\"created\":";
+  json::append_integer(out, format.created);
+  out += ",\"model\":";
+  json::append_string(out, format.model);
+  out += ",\"choices\":[";
+}
+
+void close_choice(std::string& out, finish_reason reason, bool openai_words) {
+  out += ",\"finish_reason\":";
+  if (reason == finish_reason::none)
+    out += "null";
+  else
+    json::append_string(out, finish_word(reason, openai_words));
+  out += '}';
+}
+
+void close_answer(std::string& out, const token_usage& usage) {
+  out += "],";
+  append_usage(out, usage);
   out += '}';
 }
 
@@ -36,15 +76,7 @@ chunk_maker::chunk_maker(const openai_format& format, std::string_view object)
       usage_(format.include_usage), done_(format.final_chunk && sse_) {
   if (sse_)
     head_ = "data: ";
-  head_ += "{\"id\":";
-  json::append_string(head_, format.id);
-  head_ += ",\"object\":";
-  json::append_string(head_, object);
-  head_ += ",\"created\":";
-  json::append_integer(head_, format.created);
-  head_ += ",\"model\":";
-  json::append_string(head_, format.model);
-  head_ += ",\"choices\":[";
+  open_answer(head_, format, object);
 }
 
 void chunk_maker::open(std::string& out, uint32_t index) const {
@@ -54,21 +86,16 @@ void chunk_maker::open(std::string& out, uint32_t index) const {
 }
 
 void chunk_maker::close(std::string& out, finish_reason reason) const {
-  out += ",\"finish_reason\":";
-  if (reason == finish_reason::none)
-    out += "null";
-  else
-    json::append_string(out, finish_word(reason, words_));
-  out += usage_ ? "}],\"usage\":null}" : "}]}";
+  close_choice(out, reason, words_);
+  out += usage_ ? "],\"usage\":null}" : "]}";
   out += sse_ ? "\n\n" : "\n";
 }
 
 void chunk_maker::finish(std::string& out, const token_usage& usage) const {
   if (usage_) {
     out += head_;
-    out += "],";
-    append_usage(out, usage);
-    out += sse_ ? "}\n\n" : "}\n";
+    close_answer(out, usage);
+    out += sse_ ? "\n\n" : "\n";
   }
   if (done_)
     out += "data: [DONE]\n\n";

@@ -34,7 +34,19 @@ struct token_usage {
 
 std::string_view finish_word(finish_reason reason, bool openai_words);
 
-void append_usage(std::string& out, const token_usage& usage);
+/// Fills in what both routes say of an answer as a whole: id, time, model (the one that the body
+/// names, else the default) and the words of its finish reasons.
+/// @param prefix Of the id, e.g. "chatcmpl-".
+/// @param openai_words Unless the server was told otherwise.
+void identify(openai_format& format, generation_request& request, const job_context& context,
+              std::string_view named, std::string_view prefix, bool openai_words);
+
+/// Everything of a whole answer before its choices, and what follows them.
+/// @param object E.g. "chat.completion".
+void open_answer(std::string& out, const openai_format& format, std::string_view object);
+void close_answer(std::string& out, const token_usage& usage);
+/// The members that end a choice, and its brace. @param reason `none` reads null.
+void close_choice(std::string& out, finish_reason reason, bool openai_words);
 
 /// The token's text for log-probabilities: from its bytes where the engine sent them, because in
 /// streams `text` is what may be shown and not what the token says.

@@ -177,12 +177,8 @@ parsed_job parse_chat(const json::value& body, const job_context& context) {
   if (from.failed())
     return *from.failed();
 
-  format.id = answer_id("chatcmpl-");
-  format.created = unix_time();
-  request.model = named_model(context, named);
-  format.model = request.model.empty() ? context.settings.default_model : request.model;
+  identify(format, request, context, named, "chatcmpl-", context.v1_route);
   format.choices = params.n;
-  format.openai_words = context.settings.openai_finish_reasons.value_or(context.v1_route);
   format.final_chunk = context.v1_route;
   job.errors = context.v1_route ? error_style::openai : error_style::lmi;
   job.requests.push_back(std::move(request));

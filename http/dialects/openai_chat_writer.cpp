@@ -70,13 +70,7 @@ private:
   };
 
   void write(std::string& out) const {
-    out += "{\"id\":";
-    json::append_string(out, format_.id);
-    out += ",\"object\":\"chat.completion\",\"created\":";
-    json::append_integer(out, format_.created);
-    out += ",\"model\":";
-    json::append_string(out, format_.model);
-    out += ",\"choices\":[";
+    open_answer(out, format_, "chat.completion");
     for (size_t i = 0; i < choices_.size(); ++i) {
       const auto& choice = choices_[i];
       out += i > 0 ? ",{\"index\":" : "{\"index\":";
@@ -88,13 +82,9 @@ private:
         out.append("{\"content\":[").append(choice.logprobs).append("]}");
       else
         out += "null";
-      out += ",\"finish_reason\":";
-      json::append_string(out, finish_word(choice.end.reason, format_.openai_words));
-      out += '}';
+      close_choice(out, choice.end.reason, format_.openai_words);
     }
-    out += "],";
-    append_usage(out, usage_);
-    out += '}';
+    close_answer(out, usage_);
   }
 
   openai_format format_;

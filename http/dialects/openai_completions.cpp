@@ -120,13 +120,9 @@ parsed_job parse_completions(const json::value& body, const job_context& context
   if (from.failed())
     return *from.failed();
 
-  format.id = answer_id("cmpl-");
-  format.created = unix_time();
-  request.model = named_model(context, named);
-  format.model = request.model.empty() ? context.settings.default_model : request.model;
+  identify(format, request, context, named, "cmpl-", true);
   format.prompts = static_cast<uint32_t>(prompts.size());
   format.choices = params.n;
-  format.openai_words = context.settings.openai_finish_reasons.value_or(true);
   job.errors = error_style::openai;
   for (auto& one : prompts) {
     auto& added = job.requests.emplace_back(request);

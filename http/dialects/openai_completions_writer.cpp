@@ -135,13 +135,7 @@ private:
   }
 
   void write(std::string& out) const {
-    out += "{\"id\":";
-    json::append_string(out, format_.id);
-    out += ",\"object\":\"text_completion\",\"created\":";
-    json::append_integer(out, format_.created);
-    out += ",\"model\":";
-    json::append_string(out, format_.model);
-    out += ",\"choices\":[";
+    open_answer(out, format_, "text_completion");
     for (size_t i = 0; i < choices_.size(); ++i) {
       const auto& choice = choices_[i];
       out += i > 0 ? ",{\"index\":" : "{\"index\":";
@@ -153,13 +147,9 @@ private:
         choice.logprobs.append(out);
       else
         out += "null";
-      out += ",\"finish_reason\":";
-      json::append_string(out, finish_word(choice.reason, format_.openai_words));
-      out += '}';
+      close_choice(out, choice.reason, format_.openai_words);
     }
-    out += "],";
-    append_usage(out, usage_);
-    out += '}';
+    close_answer(out, usage_);
   }
 
   openai_format format_;
