@@ -3,12 +3,21 @@
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 
-# The headers a host needs, nothing that includes torch, Beast or spdlog.
-set(public_headers
-  config/error.hpp models/step.hpp models/stage.hpp models/activation.hpp
-  actors/generation.hpp actors/interfaces.hpp actors/inspect.hpp actors/scheduling/sequence.hpp
-  actors/telemetry/metrics.hpp actors/telemetry/log.hpp
-  http/settings.hpp http/server.hpp runtime/embed.hpp)
+# The headers a host needs: these and whatever of ours they include.
+set(public_headers)
+set(open_headers runtime/embed.hpp actors/telemetry/log.hpp)
+while(open_headers)
+  list(POP_FRONT open_headers header)
+  list(APPEND public_headers ${header})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${header})
+  file(STRINGS ${CMAKE_SOURCE_DIR}/${header} includes REGEX "^#include \"troupe/")
+  foreach(line ${includes})
+    string(REGEX REPLACE "^#include \"troupe/([^\"]+)\".*" "\\1" included "${line}")
+    if(NOT included IN_LIST public_headers AND NOT included IN_LIST open_headers)
+      list(APPEND open_headers ${included})
+    endif()
+  endforeach()
+endwhile()
 foreach(header ${public_headers})
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${CMAKE_SOURCE_DIR}/${header} COMPONENT dev

@@ -37,7 +37,7 @@ template <class F>
 void each_flag(const CLI::App& command, F&& visit) {
   for (const auto* flag : command.get_options())
     for (const auto& name : flag->get_lnames())
-      visit(*flag, "--" + name);
+      visit(*flag, std::string{"--"}.append(name));
 }
 
 /// As zsh reads it between single quotes and brackets.
@@ -47,7 +47,7 @@ std::string zsh_text(std::string_view text) {
     if (c == '\'')
       out += "'\\''";
     else if (c == '[' || c == ']' || c == ':' || c == '\\')
-      out += std::string{'\\'} + c;
+      (out += '\\') += c;
     else
       out += c;
   return out;

@@ -156,15 +156,14 @@ int serve(const arguments& given, const typed_settings& typed) {
                                   server_settings_of(model->values, *where, spec.name));
   if (!front)
     return fail(front.error());
+  // So is a taken port of this; until the model is there, peers are told that it is loading.
+  if (auto problem = publish(running, server->values))
+    return fail(problem);
   const auto url = url_of(*where, (*front)->port());
-  auto open_doors = [&] {
-    auto problem = publish(running, server->values);
-    return problem ? problem : (*front)->listen();
-  };
   const bool wait = server->values.boolean("wait_model_loading");
   if (!wait) {
-    if (auto problem = open_doors())
-      return fail(problem);
+    if (auto error = (*front)->listen())
+      return fail(error);
     std::printf("\ntroupe listens on %s while the model loads; /ping tells when it is there\n",
                 url.c_str());
     std::fflush(stdout);
@@ -173,8 +172,8 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (!ready && wait)
     return fail(ready.error());
   if (wait)
-    if (auto problem = open_doors())
-      return fail(problem);
+    if (auto error = (*front)->listen())
+      return fail(error);
   if (ready)
     print_hints(url, *ready);
   else if (code_of(ready.error()) != ec::cancelled)

@@ -49,6 +49,16 @@ def test_the_manual_page_names_every_flag(prefix, program, command):
     assert page.startswith(f".TH {program.upper()} 1")
 
 
+@pytest.mark.parametrize("typed, offered", [("troupe s", ["serve"]), ("troupe serve --publish-p", ["--publish-port"]),
+                                            ("troupe serve --log-format j", ["json"])])
+def test_bash_completes_commands_flags_and_values(prefix, typed, offered):
+    script = prefix / "share/bash-completion/completions/troupe"
+    words = typed.split()
+    said = run("bash", "-c", f'source {script}; COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; '
+               '_troupe; printf "%s\\n" "${COMPREPLY[@]}"')
+    assert said.split() == offered
+
+
 def test_a_host_application_runs_an_engine_among_its_own_actors(embed):
     with subprocess.Popen([embed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env={**os.environ, "LD_LIBRARY_PATH": ""}) as host:
