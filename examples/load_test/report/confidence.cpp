@@ -20,8 +20,8 @@ double t_quantile(double level, double degrees_of_freedom) {
   return boost::math::quantile(t, 0.5 + level / 2);
 }
 
-/// Integrated autocorrelation time: 1 for independent values. The sum stops at the first lag whose
-/// correlation drowns in noise.
+/// Integrated autocorrelation time: 1 for independent values. The sum stops at the first lag
+/// without correlation; to stop where it drowns in noise would make short runs look too sure.
 double autocorrelation_time(const std::vector<double>& x) {
   auto n = x.size();
   if (n < 4)
@@ -39,10 +39,9 @@ double autocorrelation_time(const std::vector<double>& x) {
   if (variance <= 0)
     return 1;
   double time = 1;
-  auto noise = 1 / std::sqrt(static_cast<double>(n));
   for (size_t lag = 1; lag < n / 2; ++lag) {
     auto correlation = covariance(lag) / variance;
-    if (correlation < noise)
+    if (correlation <= 0)
       break;
     time += 2 * correlation;
   }
@@ -165,6 +164,13 @@ private:
   std::vector<double> seconds_; ///< 0 = no rate is taken from this block.
 };
 
+/// Where the figures of the same latency begin, with their mean; a rate stands for itself.
+size_t first_of_group(size_t i) {
+  while (i > 0 && figures()[i - 1].group == figures()[i].group)
+    --i;
+  return i;
+}
+
 /// Whether a figure can be judged from blocks at all.
 bool is_judged(const figure& f, const block_pool& pool) {
   if (f.percentile == 100 || f.latencies == &summary::send_lateness_ms)
@@ -221,8 +227,13 @@ std::vector<std::optional<log_estimate>> estimate_from_blocks(std::span<const su
     auto& f = figures()[i];
     if (as_measured[i] <= 0 || !is_judged(f, pool))
       continue;
+    auto mean_at = first_of_group(i);
+    auto* mean = &figures()[mean_at];
     auto deviation = log_deviation(draws, i);
-    auto correlated = autocorrelation_time(pool.influence(f, as_measured[i]));
+    // The blocks beyond a high percentile are too few to show how long the weather lasts; the mean
+    // of the same latency does.
+    auto correlated = std::max(autocorrelation_time(pool.influence(f, as_measured[i])),
+                               autocorrelation_time(pool.influence(*mean, as_measured[mean_at])));
     auto independent = pool.useful_blocks(f) / correlated;
     if (deviation >= 0 && independent >= fewest_blocks)
       all[i] = log_estimate{std::log(as_measured[i]), deviation * std::sqrt(correlated),

@@ -6,58 +6,13 @@
 #include "troupe/examples/load_test/report/escape.hpp"
 #include "troupe/examples/load_test/report/figures.hpp"
 #include "troupe/examples/load_test/report/format.hpp"
+#include "troupe/examples/load_test/report/text_table.hpp"
 
 namespace troupe::load_test::report {
 
 namespace {
 
 using cells = std::vector<std::string>;
-
-std::string padded_left(const std::string& x, size_t width) {
-  auto n = columns(x);
-  return n < width ? std::string(width - n, ' ') + x : x;
-}
-
-std::string padded_right(const std::string& x, size_t width) {
-  auto n = columns(x);
-  return n < width ? x + std::string(width - n, ' ') : x;
-}
-
-/// The first column to the left, the others to the right; as many columns as fit `width`.
-std::string aligned(const std::vector<cells>& rows, size_t width) {
-  std::vector<size_t> widths;
-  for (auto& row : rows)
-    for (size_t i = 0; i < row.size(); ++i) {
-      if (i == widths.size())
-        widths.push_back(0);
-      widths[i] = std::max(widths[i], columns(row[i]));
-    }
-  std::string out;
-  for (auto& row : rows) {
-    std::string line = "  ";
-    for (size_t i = 0; i < row.size(); ++i)
-      line += i == 0 ? padded_right(row[i], widths[i]) : "  " + padded_left(row[i], widths[i]);
-    out += cut_to_columns(line, width) + "\n";
-  }
-  return out;
-}
-
-/// Words on lines of at most `width` columns, those after the first indented.
-std::string wrapped(const std::string& text, size_t indent, size_t width) {
-  std::string out, line;
-  size_t begin = 0;
-  while (begin < text.size()) {
-    auto end = std::min(text.find(' ', begin), text.size());
-    auto word = text.substr(begin, end - begin);
-    begin = end + 1;
-    if (!line.empty() && indent + columns(line) + 1 + columns(word) > width) {
-      out += line + "\n" + std::string(indent, ' ');
-      line.clear();
-    }
-    line += (line.empty() ? "" : " ") + word;
-  }
-  return out + line + "\n";
-}
 
 std::string head(const run_description& what, const terminal_style& style) {
   auto line = "troupe-load " + terminal_text(what.dialect, 40) + " " + terminal_text(what.url, 200);
