@@ -17,14 +17,14 @@ using nanoseconds = int64_t;
 /// How a request ended.
 enum class outcome : uint8_t {
   ok,
-  refused,          ///< 429 or 503: overload said early.
-  http_error,       ///< Any other status of 400 or more.
-  connect_failed,   ///< No connection, or TLS failed.
-  connection_lost,  ///< Closed or reset before the answer was complete.
-  malformed,        ///< The answer is not what the dialect promises.
-  stream_error,     ///< An error event inside a stream.
+  refused,         ///< 429 or 503: overload said early.
+  http_error,      ///< Any other status of 400 or more.
+  connect_failed,  ///< No connection, or TLS failed.
+  connection_lost, ///< Closed or reset before the answer was complete.
+  malformed,       ///< The answer is not what the dialect promises.
+  stream_error,    ///< An error event inside a stream.
   timed_out,
-  cancelled,        ///< By us, as a behaviour test asks for; no failure.
+  cancelled, ///< By us, as a behaviour test asks for; no failure.
   count
 };
 
@@ -75,7 +75,7 @@ struct run_results {
   nanoseconds begin = 0; ///< Of the measured time.
   nanoseconds end = 0;
   std::vector<request_record> requests; ///< In the order of `scheduled`.
-  std::vector<nanoseconds> gaps;        ///< Times between tokens; a request's lie together, in order.
+  std::vector<nanoseconds> gaps; ///< Times between tokens; a request's lie together, in order.
   /// The first few messages of each kind of failure, as the server or the system said them.
   std::vector<std::pair<outcome, std::string>> failure_texts;
 };

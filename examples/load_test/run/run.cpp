@@ -1,5 +1,6 @@
 #include "troupe/examples/load_test/run/run.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
@@ -14,26 +15,6 @@ namespace {
 /// Threads start before the run does, so that the first requests are not late.
 constexpr auto head_start = std::chrono::milliseconds{20};
 
-run_progress sum_of(const std::vector<std::unique_ptr<worker>>& workers, nanoseconds now) {
-  run_progress out;
-  for (const auto& w : workers) {
-    auto p = w->progress();
-    if (!p)
-      continue;
-    out.active += p->active;
-    out.begun += p->begun;
-    out.completed += p->completed;
-    out.failed += p->failed;
-    out.tokens += p->tokens;
-    out.recent_ttft.insert(out.recent_ttft.end(), p->recent_ttft.begin(), p->recent_ttft.end());
-    out.recent_gaps.insert(out.recent_gaps.end(), p->recent_gaps.begin(), p->recent_gaps.end());
-    if (!p->last_failure.empty())
-      out.last_failure = p->last_failure;
-  }
-  out.now = now;
-  return out;
-}
-
 } // namespace
 
 run_outcome run_load(const run_settings& settings, const run_watcher& watch) {
@@ -43,6 +24,23 @@ run_outcome run_load(const run_settings& settings, const run_watcher& watch) {
   std::vector<std::unique_ptr<worker>> workers;
   for (uint32_t i = 0; i < settings.workers; ++i)
     workers.push_back(std::make_unique<worker>(settings, clock, i, tickets));
+  std::vector<const report::live_counters*> counters;
+  for (const auto& w : workers)
+    counters.push_back(&w->counters());
+  report::live_window window{std::move(counters)};
+  auto look = [&] {
+    auto now = std::max<nanoseconds>(0, clock.now());
+    auto seen = window.take(static_cast<double>(now) / 1e9);
+    seen.duration_s = static_cast<double>(settings.warm_up + settings.duration) / 1e9;
+    seen.requests = settings.plan.requests;
+    if (settings.duration == 0)
+      seen.duration_s = 0;
+    seen.phase = now < settings.warm_up ? "warming up"
+                 : settings.duration > 0 && now > settings.warm_up + settings.duration
+                     ? "waiting for the last answers"
+                     : "measuring";
+    return seen;
+  };
   run_outcome out;
   {
     std::vector<std::jthread> threads;
@@ -52,7 +50,7 @@ run_outcome run_load(const run_settings& settings, const run_watcher& watch) {
         --running;
       });
     while (running > 0)
-      if (!watch(sum_of(workers, clock.now())) && !out.interrupted) {
+      if (!watch(look()) && !out.interrupted) {
         out.interrupted = true;
         for (auto& w : workers)
           w->stop();

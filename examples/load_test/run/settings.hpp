@@ -28,19 +28,6 @@ struct run_settings {
   uint64_t seed = 0;
 };
 
-/// What a run looks like from outside while it goes on; cheap to take.
-struct run_progress {
-  nanoseconds now = 0;
-  uint64_t active = 0; ///< Requests in flight.
-  uint64_t begun = 0;
-  uint64_t completed = 0;
-  uint64_t failed = 0;
-  uint64_t tokens = 0;
-  std::vector<nanoseconds> recent_ttft; ///< Of the last some hundred requests.
-  std::vector<nanoseconds> recent_gaps; ///< Likewise of the last times between tokens.
-  std::string last_failure;
-};
-
 /// A run's ordinary requests, and apart from them those of clients that misbehaved on purpose.
 struct run_outcome {
   run_results ordinary;

@@ -10,8 +10,6 @@ namespace troupe::load_test {
 namespace {
 
 constexpr auto sweep_period = std::chrono::milliseconds{50};
-constexpr uint64_t sweeps_per_progress = 5;
-constexpr size_t recent_samples = 512;
 /// Requests begun in one go before sockets get their turn.
 constexpr int most_at_once = 32;
 
@@ -19,13 +17,6 @@ double thread_cpu() {
   timespec t{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
-}
-
-void keep(std::vector<nanoseconds>& ring, size_t& at, nanoseconds value) {
-  if (ring.size() < recent_samples)
-    ring.push_back(value);
-  else
-    ring[at++ % recent_samples] = value;
 }
 
 } // namespace
@@ -37,12 +28,14 @@ public:
 
   void tokens(uint32_t count, nanoseconds now) override {
     auto& records = is_odd ? worker_.odd_ : worker_.ordinary_;
-    for (uint32_t i = 0; i < count; ++i)
+    for (uint32_t i = 0; i < count; ++i) {
       records.token(slot, now);
-    if (auto gap = records.last_gap(slot); gap > 0)
-      keep(worker_.recent_gaps_, worker_.gaps_at_, gap);
-    else if (records.tokens_of(slot) == count)
-      keep(worker_.recent_ttft_, worker_.ttft_at_, now - start.scheduled);
+      if (records.tokens_of(slot) == 1)
+        worker_.counters_.ttft.record(now - start.scheduled);
+      else
+        worker_.counters_.itl.record(records.last_gap(slot));
+    }
+    worker_.counters_.output_tokens.add(count);
   }
 
   void ended(nanoseconds now, exchange_result result) override {
@@ -82,6 +75,8 @@ worker::worker(const run_settings& settings, run_clock clock, uint32_t share,
 worker::~worker() = default;
 
 void worker::run() {
+  // What is slow the first time is done before the clock starts.
+  (void)settings_.speaks->body(settings_.prompts->make(0, 0));
   watch_cpu();
   check_timeouts();
   boost::asio::post(io_, [this] {
@@ -196,6 +191,7 @@ void worker::begin(const request_start& start) {
   auto behaves = l.is_odd ? settings_.odd : manners{};
   l.over = connection_for(behaves);
   ++active_;
+  counters_.started.add();
   auto now = context_.clock.now();
   l.deadline = settings_.timeout > 0 ? now + settings_.timeout : INT64_MAX;
   l.slot = (l.is_odd ? odd_ : ordinary_).begin(start.scheduled, now, said.tokens);
@@ -204,8 +200,8 @@ void worker::begin(const request_start& start) {
 
 void worker::finished(life& l, nanoseconds now, exchange_result result) {
   auto& records = l.is_odd ? odd_ : ordinary_;
-  if (is_failure(result.end.ended) && !l.is_odd)
-    last_failure_ = result.end.complaint;
+  // What odd clients provoke is what they are there for.
+  counters_.ended(l.is_odd && is_failure(result.end.ended) ? outcome::cancelled : result.end.ended);
   records.end(l.slot, now, result.end);
   if (result.reusable && settings_.keep_alive && !l.is_odd)
     idle_.push_back(std::move(l.over));
@@ -246,7 +242,6 @@ void worker::leave_if_done() {
   }
   cpu_end_.cancel();
   idle_.clear();
-  publish();
 }
 
 void worker::check_timeouts() {
@@ -260,24 +255,8 @@ void worker::check_timeouts() {
         l.over->abort(outcome::timed_out, "no complete answer within " +
                                               std::to_string(settings_.timeout / 1'000'000) +
                                               " ms");
-    if (++sweeps_ % sweeps_per_progress == 0)
-      publish();
     check_timeouts();
   });
-}
-
-void worker::publish() {
-  auto p = std::make_shared<run_progress>();
-  p->now = context_.clock.now();
-  p->active = active_;
-  p->begun = ordinary_.begun() + odd_.begun();
-  p->completed = ordinary_.completed() + odd_.completed();
-  p->failed = ordinary_.failed();
-  p->tokens = ordinary_.tokens() + odd_.tokens();
-  p->recent_ttft = recent_ttft_;
-  p->recent_gaps = recent_gaps_;
-  p->last_failure = last_failure_;
-  progress_.store(std::move(p));
 }
 
 void worker::drain_into(run_outcome& to) {

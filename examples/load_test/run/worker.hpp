@@ -10,12 +10,13 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "troupe/examples/load_test/load/recorder.hpp"
+#include "troupe/examples/load_test/report/live_counters.hpp"
 #include "troupe/examples/load_test/run/settings.hpp"
 
 namespace troupe::load_test {
 
 /// One thread of a run: its share of the load, its connections, its records. `run` belongs to that
-/// thread, `stop` and `progress` may be called by any, the rest after `run` has returned.
+/// thread, `stop` and `counters` may be called by any, the rest after `run` has returned.
 class worker {
 public:
   worker(const run_settings& settings, run_clock clock, uint32_t share,
@@ -28,8 +29,8 @@ public:
   /// Nothing new is sent, and what is in flight is broken off.
   void stop();
 
-  /// The latest; null before the first.
-  std::shared_ptr<const run_progress> progress() const { return progress_.load(); }
+  /// Readable by any thread at any time.
+  const report::live_counters& counters() const { return counters_; }
 
   void drain_into(run_outcome& to);
   double cpu_seconds() const { return cpu_seconds_; }
@@ -44,7 +45,6 @@ private:
   prompt next_prompt(life& l);
   std::shared_ptr<connection> connection_for(const manners& behaves);
   void check_timeouts();
-  void publish();
   void watch_cpu();
   void leave_if_done();
 
@@ -66,11 +66,7 @@ private:
   double cpu_at_begin_ = 0;
   double cpu_seconds_ = 0;
   bool cpu_measured_ = false;
-  uint64_t sweeps_ = 0;
-  std::vector<nanoseconds> recent_ttft_, recent_gaps_; ///< Rings.
-  size_t ttft_at_ = 0, gaps_at_ = 0;
-  std::string last_failure_;
-  std::atomic<std::shared_ptr<const run_progress>> progress_;
+  report::live_counters counters_;
 };
 
 } // namespace troupe::load_test
