@@ -29,8 +29,10 @@ axis axis::linear(double low, double high, const formatter& label, bool rounded,
   a.low_ = rounded ? std::floor(low / step + 1e-9) * step : low;
   a.high_ = rounded ? std::ceil(high / step - 1e-9) * step : high;
   auto first = std::ceil(a.low_ / step - 1e-9);
-  for (auto i = first; i * step <= a.high_ + step * 1e-6; ++i)
-    a.ticks_.push_back({i * step, label(i * step)});
+  for (auto i = first; i * step <= a.high_ + step * 1e-6; ++i) {
+    auto value = i * step + 0.0; // -0 becomes 0
+    a.ticks_.push_back({value, label(value)});
+  }
   return a;
 }
 

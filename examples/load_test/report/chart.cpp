@@ -176,8 +176,8 @@ std::string dots_of(const series& s, const axis& x, const axis& y) {
 std::pair<axis, axis> axes_of(const line_chart& chart, const span& xs, const span& ys) {
   auto y = axis::fitting(ys.low, ys.high, chart.format_y);
   if (chart.x_is_time)
-    return {axis::clock(xs.high), y};
-  return {axis::linear(chart.x_from_zero ? 0 : xs.low, xs.high, chart.format_x), y};
+    return {axis::clock(chart.x_high.value_or(xs.high)), y};
+  return {axis::linear(0, chart.x_high.value_or(xs.high), chart.format_x), y};
 }
 
 } // namespace
@@ -233,13 +233,15 @@ std::string draw_histogram(const std::string& title, const histogram& samples,
                           : axis::linear(low, high, format_ms, false);
   // Bars of equal width on the axis: a bin's samples are spread over the bars that it touches, for
   // bins grow in steps and would show as a saw.
-  constexpr size_t bars = 48;
+  auto bars = static_cast<size_t>(
+      std::clamp(2 * std::sqrt(static_cast<double>(samples.count())), 12.0, 48.0));
+  auto bar_width = plot_width / static_cast<double>(bars);
   std::vector<double> counts(bars);
   for (size_t bin = first; bin <= last; ++bin) {
     if (samples.at(bin) == 0)
       continue;
-    auto from = x.place(border(bin)) * bars,
-         to = std::max(x.place(border(bin + 1)) * bars, from + 1e-6);
+    auto from = x.place(border(bin)) * static_cast<double>(bars),
+         to = std::max(x.place(border(bin + 1)) * static_cast<double>(bars), from + 1e-6);
     for (auto i = static_cast<size_t>(from); i < bars && static_cast<double>(i) < to; ++i) {
       auto shared =
           std::min(to, static_cast<double>(i + 1)) - std::max(from, static_cast<double>(i));
@@ -256,14 +258,15 @@ std::string draw_histogram(const std::string& title, const histogram& samples,
   for (size_t i = 0; i < bars; ++i) {
     if (counts[i] <= 0)
       continue;
-    auto from = left + plot_width * static_cast<double>(i) / bars;
+    auto from = left + bar_width * static_cast<double>(i);
     auto at = y_of(y, counts[i] / total);
     out += "<rect class=\"bar " + color_class(color) + "\" x=\"" + number(from + 0.4) + "\" y=\"" +
-           number(at) + "\" width=\"" + number(plot_width / bars - 0.8) + "\" height=\"" +
+           number(at) + "\" width=\"" + number(bar_width - 0.8) + "\" height=\"" +
            number(height - bottom - at) + "\"/>";
-    hover += (hover.size() > 1 ? ",[" : "[") + number(from + plot_width / bars / 2) + ",";
-    http::json::append_string(hover, format_ms(x.value(static_cast<double>(i) / bars)) + " to " +
-                                         format_ms(x.value(static_cast<double>(i + 1) / bars)));
+    hover += (hover.size() > 1 ? ",[" : "[") + number(from + bar_width / 2) + ",";
+    http::json::append_string(
+        hover, format_ms(x.value(static_cast<double>(i) / static_cast<double>(bars))) + " to " +
+                   format_ms(x.value(static_cast<double>(i + 1) / static_cast<double>(bars))));
     hover += ",[[\"" + color_class(color) + "\",\"share\",\"" + format_percent(counts[i] / total) +
              "\"]]]";
   }

@@ -38,10 +38,11 @@ struct line_chart {
   formatter format_x, format_y;
   std::vector<series> lines;
   std::vector<reference> references;
-  bool x_is_time = false; ///< Seconds since the begin.
-  bool x_from_zero = true;
-  std::optional<double> x_mark; ///< A vertical line there,
-  std::string x_mark_name;      ///< with this name.
+  bool x_is_time = false;       ///< Seconds since the begin.
+  std::optional<double> x_high; ///< Where the x axis ends; else at the last point.
+  /// A vertical line with a name, where it is set.
+  std::optional<double> x_mark;
+  std::string x_mark_name;
 };
 
 /// The chart as a figure with title, legend and drawing. Empty when no line has a point. All texts

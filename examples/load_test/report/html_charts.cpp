@@ -33,7 +33,8 @@ std::vector<reference> bounds_of(const summary& s, std::string_view group) {
 line_chart over_time(const timeline& t, std::string title, formatter format_y) {
   line_chart c;
   c.title = std::move(title);
-  c.x_title = "time since the begin of the measured time";
+  c.x_title = "time since the begin of the load";
+  c.x_high = t.block_s * static_cast<double>(t.blocks.size());
   c.format_x = [](double s) { return format_clock(s); };
   if (t.block_s < 1)
     c.format_x = [](double s) { return format_ms(s * 1000); };
@@ -84,16 +85,33 @@ struct counted {
   double (*value)(const time_block&);
 };
 
+/// Enough blocks to a point that a handful of requests ended in it: fewer would draw noise.
+size_t blocks_to_a_count(const timeline& t) {
+  double ended = 0;
+  for (size_t i = 0; i < t.within; ++i)
+    ended += static_cast<double>(t.blocks[i].completed + t.blocks[i].failed);
+  auto blocks = static_cast<double>(std::max<size_t>(t.within, 1));
+  constexpr double wanted = 5;
+  auto needed = ended > 0 ? wanted * blocks / ended : 1;
+  return static_cast<size_t>(std::clamp(needed + 0.999, 1.0, std::max(blocks / 8, 1.0)));
+}
+
 std::string counts_over_time(const summary& s, const std::string& title, size_t repeats,
                              bool per_second, const std::vector<counted>& what) {
   auto& t = s.over_time;
   auto chart = over_time(t, title, format_number);
-  auto divisor = static_cast<double>(repeats) * (per_second ? t.block_s : 1);
+  auto step = blocks_to_a_count(t);
   for (auto& w : what) {
     series line{w.name, w.color, {}, false};
-    for (size_t i = 0; i < t.within; ++i)
-      line.points.push_back({t.block_s * (static_cast<double>(i) + 0.5),
-                             w.value(t.blocks[i]) / divisor, std::nullopt, std::nullopt, ""});
+    for (size_t i = 0; i < t.within; i += step) {
+      auto end = std::min(i + step, t.within);
+      double sum = 0;
+      for (auto k = i; k < end; ++k)
+        sum += w.value(t.blocks[k]);
+      auto divisor = static_cast<double>(repeats * (end - i)) * (per_second ? t.block_s : 1);
+      line.points.push_back({t.block_s * static_cast<double>(i + end) / 2, sum / divisor,
+                             std::nullopt, std::nullopt, ""});
+    }
     chart.lines.push_back(std::move(line));
   }
   return draw(chart);
@@ -166,13 +184,14 @@ std::string rates_over_load(const std::vector<measured_point>& points, const std
 }
 
 std::string latency_against_throughput(const std::vector<measured_point>& points,
-                                       const latency_group& g) {
+                                       const latency_group& g, const std::string& load_title) {
   auto tokens = std::any_of(points.begin(), points.end(),
                             [](auto& m) { return m.all.output_tokens_per_s > 0; });
   line_chart chart;
   chart.title = capital(g.what) + " against throughput";
-  chart.x_title = tokens ? "output tokens/s" : "requests/s";
-  chart.format_x = [unit = chart.x_title](double x) { return format_number(x); };
+  chart.x_title =
+      std::string{tokens ? "output tokens/s" : "requests/s"} + "; labels: " + load_title;
+  chart.format_x = format_number;
   chart.format_y = format_ms;
   for (auto& [p, color] : colored_percentiles) {
     series line{percentile_name(p), color, {}, true};
@@ -204,10 +223,12 @@ std::string charts_of_point(const summary& s, size_t repeats) {
   if (s.output_tokens > 0)
     over += counts_over_time(s, "Output tokens per second", repeats, true,
                              {{"tokens/s", 3, [](auto& b) { return double(b.output_tokens); }}});
-  over += counts_over_time(s, "Requests per second", repeats, true,
-                           {{"ended well", 0, [](auto& b) { return double(b.completed); }},
-                            {"within objectives", 3, [](auto& b) { return double(b.good); }},
-                            {"failed", 2, [](auto& b) { return double(b.failed); }}});
+  std::vector<counted> requests{{"ended well", 0, [](auto& b) { return double(b.completed); }}};
+  if (!s.objectives.empty())
+    requests.push_back({"within objectives", 3, [](auto& b) { return double(b.good); }});
+  if (s.failed > 0)
+    requests.push_back({"failed", 2, [](auto& b) { return double(b.failed); }});
+  over += counts_over_time(s, "Requests per second", repeats, true, requests);
   over += counts_over_time(s, "Requests in flight", repeats, false,
                            {{"in flight", 4, [](auto& b) { return b.active; }}});
   return "<div class=\"charts\">\n" + over + histograms + "</div>\n";
@@ -224,12 +245,13 @@ std::string charts_of_sweep(const test_report& report) {
       out += latency_over_load(points, g, x_title);
   out += rates_over_load(points, "Output tokens per second over load", x_title,
                          {{"tokens/s", "output_tokens_per_s", 3}});
-  out += rates_over_load(
-      points, "Requests per second over load", x_title,
-      {{"ended well", "requests_per_s", 0}, {"within objectives", "goodput_requests_per_s", 3}});
+  std::vector<std::tuple<const char*, const char*, int>> rates{{"ended well", "requests_per_s", 0}};
+  if (!points.front().all.objectives.empty())
+    rates.emplace_back("within objectives", "goodput_requests_per_s", 3);
+  out += rates_over_load(points, "Requests per second over load", x_title, rates);
   for (auto& g : latency_groups())
     if (g.sketch && g.figures != &summary::tpot_ms)
-      out += latency_against_throughput(points, g);
+      out += latency_against_throughput(points, g, x_title);
   return "<div class=\"charts\">\n" + out + "</div>\n";
 }
 

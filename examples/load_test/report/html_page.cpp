@@ -26,16 +26,16 @@ header p { margin: 0; color: var(--soft); overflow-wrap: anywhere; }
 .remark { border-radius: 8px; padding: 10px 14px; margin: 10px 0; border-left: 5px solid; }
 .remark.spoilt { color: var(--bad); background: var(--bad-back); border-color: var(--bad); font-weight: 600; }
 .remark.warning { color: var(--warn); background: var(--warn-back); border-color: var(--warn); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(148px, 1fr)); gap: 10px; margin-top: 16px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(220px, 1fr)); gap: 10px; margin-top: 16px; }
 .cards .box { padding: 10px 14px; } .cards span { display: block; color: var(--soft); font-size: .84rem; }
 .cards b { font-size: 1.45rem; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .cards small { display: block; color: var(--soft); font-size: .78rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 12px; }
 .chart { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 8px; padding: 10px 10px 6px; min-width: 0; }
 .chart figcaption { display: flex; flex-wrap: wrap; gap: 2px 12px; padding: 0 4px 4px; font-size: .86rem; }
-.chart figcaption b { margin-right: auto; }
+.chart figcaption b { flex: 0 0 100%; }
 .chart svg { display: block; width: 100%; height: auto; touch-action: pan-y; }
-.key { color: var(--soft); white-space: nowrap; } .note { color: var(--soft); white-space: nowrap; }
+.key, figcaption .note { color: var(--soft); white-space: nowrap; } p.note { color: var(--soft); font-size: .86rem; }
 .key::before { content: ""; display: inline-block; width: 14px; height: 3px; margin-right: 5px; vertical-align: middle; background: var(--c5); }
 .key.c0::before { background: var(--c0); } .key.c1::before { background: var(--c1); }
 .key.c2::before { background: var(--c2); } .key.c3::before { background: var(--c3); }
@@ -59,13 +59,15 @@ th, td { padding: 5px 10px; border-bottom: 1px solid var(--rule); } tr:last-chil
 .figures td:not(:first-child), .figures th:not(:first-child) { text-align: right; white-space: nowrap; }
 .settings td { overflow-wrap: anywhere; } .settings td:first-child { color: var(--soft); width: 30%; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9em; overflow-wrap: anywhere; }
+td code { white-space: nowrap; } td.why { min-width: 14em; }
 .good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
 .share { height: 9px; min-width: 2px; background: var(--bad); border-radius: 3px; }
 details { margin: 10px 0; } summary { cursor: pointer; padding: 8px 2px; font-weight: 600; }
 #tip { position: fixed; display: none; pointer-events: none; z-index: 9; padding: 6px 10px; font-size: .82rem;
   background: var(--card); border: 1px solid var(--rule); border-radius: 6px; box-shadow: 0 3px 12px #0004; max-width: 90vw; }
 #tip div { display: flex; gap: 14px; justify-content: space-between; }
-@media (max-width: 520px) { main { padding: 14px 10px 32px; } th, td { padding: 4px 7px; } .cards b { font-size: 1.2rem; } }
+@media (max-width: 520px) { main { padding: 14px 10px 32px; } th, td { padding: 4px 7px; } .cards b { font-size: 1.2rem; }
+  .cards { grid-template-columns: 1fr 1fr; gap: 8px; } .cards .box { padding: 8px 10px; } }
 @media print { .chart, .box { break-inside: avoid; } }
 )css";
 

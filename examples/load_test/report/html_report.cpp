@@ -94,7 +94,7 @@ std::string objectives_of(const summary& s) {
   for (auto& v : s.objectives)
     out += "<tr><td><code>" + to_string(v.goal) + "</code></td><td>" +
            (v.measured_ms ? format_ms(*v.measured_ms) : "no value") + "</td><td class=\"" +
-           (v.met ? "good\">&#10003; met" : "bad\">&#10007; missed") + "</td><td>" +
+           (v.met ? "good\">&#10003; met" : "bad\">&#10007; missed") + "</td><td class=\"why\">" +
            html_text(v.why) + "</td></tr>\n";
   return out + "</table></div>\n";
 }
@@ -161,10 +161,12 @@ std::string health_of(const summary& s) {
   return out + "</table></div>\n";
 }
 
-std::string settings_of(const run_description& what, const summary& s) {
+/// The load and what was measured belong to a point, not to a sweep.
+std::string settings_of(const run_description& what, const summary* point) {
   auto out = std::string{"<h2>Settings</h2>\n<div class=\"box\"><table class=\"settings\">"};
   out += row("URL", what.url) + row("dialect", what.dialect) + row("model", what.model);
-  out += row("load", what.load) + row("measured", format_number(s.measured_s) + " s");
+  if (point)
+    out += row("load", what.load) + row("measured", format_number(point->measured_s) + " s");
   out += row("seed", std::to_string(what.seed));
   for (auto& [name, value] : what.settings)
     out += row(name, value);
@@ -180,7 +182,7 @@ std::string one_point(const test_report& report) {
   auto& point = report.points.front();
   auto s = combined(point);
   auto out = header_of(s.what, s.what.load) + remarks_of(s.remarks) + cards_of(point, s);
-  out += point_sections(point, s) + settings_of(s.what, s);
+  out += point_sections(point, s) + settings_of(s.what, &s);
   return html_page("troupe-load: " + s.what.load, out);
 }
 
@@ -270,7 +272,7 @@ std::string sweep(const test_report& report) {
     out += "<details><summary>" + html_text(all[i].what.load) + "</summary>\n" +
            remarks_of(all[i].remarks) + cards_of(report.points[i], all[i]) +
            point_sections(report.points[i], all[i]) + "</details>\n";
-  out += settings_of(what, all.front());
+  out += settings_of(what, nullptr);
   return html_page("troupe-load: " + title, out);
 }
 
