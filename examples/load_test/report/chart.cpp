@@ -94,12 +94,13 @@ struct span {
 /// value]...]]].
 std::string hover_of(const line_chart& chart, const axis& x) {
   std::map<double, std::pair<std::string, std::string>> at; // by x: head, rows
+  auto unit = chart.x_is_time ? "" : " " + chart.x_title.substr(0, chart.x_title.find(';'));
   for (auto& s : chart.lines)
     for (auto& p : s.points) {
       if (!p.y)
         continue;
       auto& [head, rows] = at[p.x];
-      head = chart.format_x(p.x) + (p.label.empty() ? "" : " (" + p.label + ")");
+      head = chart.format_x(p.x) + unit + (p.label.empty() ? "" : " (" + p.label + ")");
       auto text = chart.format_y(*p.y);
       if (p.low && p.high)
         text += " (" + chart.format_y(*p.low) + " to " + chart.format_y(*p.high) + ")";

@@ -79,7 +79,7 @@ std::string cards_of(const load_point& point, const summary& s) {
                       range(std::string{group} + "." + std::string{part.name}, format_ms));
   out += card("Failed requests", format_count(s.failed), "of " + format_count(s.requests),
               s.failed > 0);
-  return out + "</div>\n<p class=\"note\">Small print: 95 % interval" +
+  return out + "</div>\n<p class=\"note\">In small print the 95 % interval" +
          (point.repeats.size() > 1 ? ", over " + std::to_string(point.repeats.size()) +
                                          " repeats, whose mean each figure is."
                                    : std::string{", from the blocks of this one run."}) +
