@@ -69,6 +69,8 @@ std::string format_percent(double share) {
   if (!std::isfinite(share))
     return "-";
   auto percent = share * 100;
+  if (percent == 0)
+    return "0 %";
   char text[32];
   std::snprintf(text, sizeof text, std::fabs(percent) < 9.95 ? "%.1f %%" : "%.0f %%", percent);
   return text;

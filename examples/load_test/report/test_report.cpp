@@ -79,13 +79,34 @@ void add_blocks(const timeline& from, timeline& to) {
   }
 }
 
+/// Two remarks that differ in their figures alone say the same thing.
+std::string without_figures(std::string text) {
+  std::erase_if(text, [](char c) { return (c >= '0' && c <= '9') || c == '.' || c == ','; });
+  return text;
+}
+
 std::vector<remark> remarks_of(const std::vector<summary>& repeats) {
-  std::vector<remark> all;
+  struct said {
+    remark first;
+    std::string where;
+  };
+  std::vector<said> all;
   for (size_t i = 0; i < repeats.size(); ++i)
-    for (auto& r : repeats[i].remarks)
-      all.push_back({r.how, "Repeat " + std::to_string(i + 1) + ": " + r.text});
-  std::stable_sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.how < b.how; });
-  return all;
+    for (auto& r : repeats[i].remarks) {
+      auto same = std::find_if(all.begin(), all.end(), [&](auto& x) {
+        return x.first.how == r.how && without_figures(x.first.text) == without_figures(r.text);
+      });
+      if (same == all.end())
+        all.push_back({r, std::to_string(i + 1)});
+      else
+        same->where += ", " + std::to_string(i + 1);
+    }
+  std::stable_sort(all.begin(), all.end(),
+                   [](auto& a, auto& b) { return a.first.how < b.first.how; });
+  std::vector<remark> out;
+  for (auto& x : all)
+    out.push_back({x.first.how, "In repeat " + x.where + ": " + x.first.text});
+  return out;
 }
 
 } // namespace

@@ -23,7 +23,7 @@ struct search_answer {
 /// plain run.
 struct test_report {
   std::vector<load_point> points; ///< At least one; a sweep's in the order of their load.
-  std::string swept;              ///< "rate" or "users" in a sweep, else empty.
+  std::string swept; ///< "rate" or "users"; empty with a single point that is no sweep.
   std::optional<search_answer> search;
 
   bool is_sweep() const { return !swept.empty() || points.size() > 1; }
