@@ -44,6 +44,7 @@ CLI::App* add_mock(CLI::App& app, mock_arguments& to) {
 
 CLI::App* add_compare(CLI::App& app, compare_arguments& to) {
   auto* sub = app.add_subcommand("compare", "Says which differences of two JSON reports are real");
+  sub->footer("");
   sub->add_option("before", to.before, "Report of --json")->type_name("A.json")->required();
   sub->add_option("after", to.after, "Report of --json")->type_name("B.json")->required();
   return sub;

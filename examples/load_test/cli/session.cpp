@@ -12,7 +12,7 @@
 #include "troupe/config/error.hpp"
 #include "troupe/examples/load_test/cli/behaviour.hpp"
 #include "troupe/examples/load_test/report/csv_report.hpp"
-// HTML #include "troupe/examples/load_test/report/html_report.hpp"
+#include "troupe/examples/load_test/report/html_report.hpp"
 #include "troupe/examples/load_test/report/json_report.hpp"
 #include "troupe/examples/load_test/report/live_view.hpp"
 #include "troupe/examples/load_test/report/summary_table.hpp"
@@ -278,8 +278,8 @@ private:
         write("--json", options_.json, [&](std::ostream& out) { out << report::to_json(report_); });
     good &= write("--csv", options_.csv,
                   [&](std::ostream& out) { report::write_summary_csv(out, report_); });
-    // HTML good &= write("--html", options_.html, [&](std::ostream& out) { out <<
-    // report::to_html(report_); });
+    good &=
+        write("--html", options_.html, [&](std::ostream& out) { out << report::to_html(report_); });
     if (requests_csv_.is_open()) {
       requests_csv_.close();
       good &= !requests_csv_.fail();
