@@ -26,6 +26,7 @@ namespace {
 constexpr auto look_period = std::chrono::milliseconds{250};
 constexpr nanoseconds idle_patience = 10'000'000'000;
 constexpr uint32_t most_search_runs = 24;
+constexpr int tries_if_spoilt = 3;
 constexpr double search_precision = 1.05;
 constexpr double least_rate = 0.01;
 
@@ -155,11 +156,19 @@ private:
   trial try_rate(double rate) {
     char label[60];
     std::snprintf(label, sizeof label, "search, rate %.4g", rate);
-    ++searched_;
-    const auto* point = measure(rate, 0, label);
-    if (!point || interrupted_ || failed_)
-      return trial::none;
-    auto all = report::combined(*point);
+    report::summary all;
+    // A moment's disturbance of this machine should not end the search.
+    for (int tries = 0; tries < tries_if_spoilt; ++tries) {
+      if (tries > 0)
+        report_.points.pop_back();
+      ++searched_;
+      const auto* point = measure(rate, 0, label);
+      if (!point || interrupted_ || failed_)
+        return trial::none;
+      all = report::combined(*point);
+      if (!report::spoilt(all.remarks))
+        break;
+    }
     if (report::spoilt(all.remarks)) {
       spoilt_ = true;
       return trial::none;

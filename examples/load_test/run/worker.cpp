@@ -237,6 +237,7 @@ void worker::finished(life& l, nanoseconds now, exchange_result result) {
 void worker::leave_if_done() {
   if (active_ > 0 || !waiting_.empty() || !driver_.idle())
     return;
+  left_ = true;
   next_.cancel();
   sweep_.cancel();
   cpu_begin_.cancel();
@@ -251,7 +252,8 @@ void worker::leave_if_done() {
 void worker::check_timeouts() {
   sweep_.expires_after(sweep_period);
   sweep_.async_wait([this](boost::system::error_code error) {
-    if (error)
+    // A timer that has expired already cannot be cancelled any more.
+    if (error || left_)
       return;
     auto now = context_.clock.now();
     for (size_t i = 0; i < lives_.size(); ++i)

@@ -66,6 +66,7 @@ private:
   double cpu_at_begin_ = 0;
   double cpu_seconds_ = 0;
   bool cpu_measured_ = false;
+  bool left_ = false; ///< Everything has ended.
   report::live_counters counters_;
 };
 
