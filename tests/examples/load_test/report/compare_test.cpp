@@ -196,3 +196,18 @@ TEST_CASE("an interval within a run holds the true value as often as it says",
   CHECK(held >= given * 87 / 100);
   CHECK(held < 60); // Or the interval says nothing.
 }
+
+TEST_CASE("users in step do not blur the rate", "[load_test][confidence]") {
+  // 16 users whose requests take 650 ms each and end all at once.
+  run_results run;
+  run.end = 10_s;
+  for (nanoseconds round = 0; round < 15; ++round)
+    for (nanoseconds user = 0; user < 16; ++user)
+      add_stream(run, round * 650_ms + user, 20_ms, std::vector<nanoseconds>(63, 10_ms));
+  auto s = summarize(run, {});
+  auto interval = confidence_intervals({{s}})[1];
+  REQUIRE(figures()[1].name() == "requests_per_s");
+  REQUIRE(interval);
+  CHECK(interval->low > 0.9 * s.requests_per_s);
+  CHECK(interval->high < 1.1 * s.requests_per_s);
+}
