@@ -1,8 +1,11 @@
 #include "troupe/examples/load_test/report/compare.hpp"
 
+#include <sstream>
+
 #include <catch2/catch.hpp>
 
 #include "troupe/config/error.hpp"
+#include "troupe/examples/load_test/report/escape.hpp"
 #include "troupe/examples/load_test/report/json_report.hpp"
 
 #include "runs.hpp"
@@ -156,6 +159,18 @@ TEST_CASE("settings that differ are listed and spoilt tests named", "[load_test]
   CHECK(text.find("\x1b") == std::string::npos);
   CHECK(text.find("No difference is shown of") != std::string::npos);
   CHECK(text.find("single run on a side") != std::string::npos);
+}
+
+TEST_CASE("a comparison fits its terminal with its verdicts", "[load_test][compare]") {
+  auto c = compared(repeated({}, 1), repeated({.seed = 3, .ttft_ms = 90}, 1));
+  for (size_t width : {80U, 120U}) {
+    auto text = comparison_table(c, "a", "b", {true, false, width});
+    INFO(text);
+    CHECK(text.find("real: B is WORSE by ") != std::string::npos);
+    std::istringstream lines{text};
+    for (std::string line; std::getline(lines, line);)
+      CHECK(columns(line) <= width);
+  }
 }
 
 TEST_CASE("what a file keeps is enough to compare", "[load_test][compare]") {
