@@ -19,7 +19,8 @@
 /// difference must also be 2 % or more.
 ///
 /// Some thirty figures are tested at once; p-values are adjusted by Holm's method, so that two
-/// tests of the same server show a false "real" anywhere in at most 5 % of comparisons.
+/// tests of the same server show a false "real" anywhere in about 5 % of
+/// comparisons at most.
 namespace troupe::load_test::report {
 
 struct figure_comparison {

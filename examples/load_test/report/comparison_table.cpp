@@ -27,11 +27,11 @@ std::string ratio_text(double x) {
   return text;
 }
 
-std::string verdict_text(const figure_comparison& f, const terminal_style& style) {
+std::string verdict_text(const figure_comparison& f, bool roomy, const terminal_style& style) {
   if (f.how == verdict::not_judged)
-    return style.dim("not judged: " + f.why);
+    return style.dim(roomy ? "not judged: " + f.why : "not judged");
   if (f.how == verdict::not_shown)
-    return "no difference shown";
+    return roomy ? "no difference shown" : "none shown";
   auto words = std::string{"real: B is "} + (f.b_is_better ? "better" : "WORSE");
   if (f.ratio)
     words += " by " + format_percent(std::fabs(*f.ratio - 1));
@@ -39,14 +39,19 @@ std::string verdict_text(const figure_comparison& f, const terminal_style& style
 }
 
 std::string figures_table(const point_comparison& point, const terminal_style& style) {
+  auto roomy = style.width >= 100;
   std::vector<std::vector<std::string>> rows{{"", "A", "B", "B/A", "95 %", "difference"}};
   for (auto& f : point.figures) {
     auto range = f.ratio_interval ? ratio_text(f.ratio_interval->low) + " to " +
                                         ratio_text(f.ratio_interval->high)
                                   : std::string{"-"};
     rows.push_back({f.name, value_text(f, f.a), value_text(f, f.b),
-                    f.ratio ? ratio_text(*f.ratio) : "-", range, verdict_text(f, style)});
+                    f.ratio ? ratio_text(*f.ratio) : "-", range, verdict_text(f, roomy, style)});
   }
+  // A narrow terminal loses the interval, not the verdict.
+  if (!roomy)
+    for (auto& row : rows)
+      row.erase(row.begin() + 4);
   return aligned(rows, style.width, 1);
 }
 
@@ -76,8 +81,9 @@ std::string comparison_table(const comparison& c, const std::string& name_a,
       real == 0 ? "No difference is shown" : std::to_string(real) + " differences are real";
   if (real == 1)
     result = "1 difference is real";
-  out += "\n" + style.bold(result) + " of " + std::to_string(judged) +
-         " figures judged (5 % chance of a false one among them all).\n";
+  out += "\n" + wrapped(style.bold(result) + " of " + std::to_string(judged) +
+                            " figures judged (5 % chance of a false one among them all).",
+                        0, style.width);
   for (auto& r : c.remarks)
     out += style.yellow("note") + "  " + wrapped(r, 6, style.width);
   return out;

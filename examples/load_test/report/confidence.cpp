@@ -149,7 +149,7 @@ private:
   static double count_in(const figure& f, const time_block& b) {
     if (f.rate == &summary::output_tokens_per_s)
       return static_cast<double>(b.output_tokens);
-    return static_cast<double>(f.rate == &summary::requests_per_s ? b.completed : b.good);
+    return f.rate == &summary::requests_per_s ? b.completed_spread : b.good_spread;
   }
 
   double rate_sum(const figure& f, const std::vector<uint32_t>& weights) const {

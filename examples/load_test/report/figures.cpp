@@ -17,11 +17,15 @@ constexpr std::array parts{
 };
 
 constexpr std::array groups{
-    latency_group{"ttft_ms", "time to first token", &summary::ttft_ms, &time_block::ttft},
-    latency_group{"itl_ms", "time between tokens", &summary::itl_ms, &time_block::itl},
-    latency_group{"tpot_ms", "time per output token", &summary::tpot_ms, &time_block::tpot},
-    latency_group{"e2e_ms", "whole latency", &summary::e2e_ms, &time_block::e2e},
-    latency_group{"send_lateness_ms", "send lateness", &summary::send_lateness_ms, nullptr},
+    latency_group{"ttft_ms", "time to first token", "first token", &summary::ttft_ms,
+                  &time_block::ttft},
+    latency_group{"itl_ms", "time between tokens", "between tokens", &summary::itl_ms,
+                  &time_block::itl},
+    latency_group{"tpot_ms", "time per output token", "per token", &summary::tpot_ms,
+                  &time_block::tpot},
+    latency_group{"e2e_ms", "whole latency", "whole", &summary::e2e_ms, &time_block::e2e},
+    latency_group{"send_lateness_ms", "send lateness", "send lateness", &summary::send_lateness_ms,
+                  nullptr},
 };
 
 constexpr std::array rates{

@@ -33,8 +33,9 @@ std::span<const figure> figures();
 
 /// A latency and where its sketches stand in a block; none for the send lateness.
 struct latency_group {
-  std::string_view name; ///< "ttft_ms"
-  std::string_view what; ///< "time to first token"
+  std::string_view name;  ///< "ttft_ms"
+  std::string_view what;  ///< "time to first token"
+  std::string_view brief; ///< "first token": where there is little room.
   distribution summary::*figures = nullptr;
   sparse_histogram time_block::*sketch = nullptr;
 };

@@ -188,6 +188,8 @@ timeline read_blocks(const place& at) {
   each("good", [](const place& x, time_block& b) { b.good = x.count(); });
   each("failed", [](const place& x, time_block& b) { b.failed = x.count(); });
   each("active", [](const place& x, time_block& b) { b.active = x.number(); });
+  each("completed_spread", [](const place& x, time_block& b) { b.completed_spread = x.number(); });
+  each("good_spread", [](const place& x, time_block& b) { b.good_spread = x.number(); });
   for (auto& g : latency_groups())
     if (g.sketch)
       each(g.name.substr(0, g.name.size() - 3),

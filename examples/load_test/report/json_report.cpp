@@ -154,6 +154,8 @@ json::value blocks_value(const timeline& t) {
   list("good", &time_block::good);
   list("failed", &time_block::failed);
   list("active", &time_block::active);
+  list("completed_spread", &time_block::completed_spread);
+  list("good_spread", &time_block::good_spread);
   for (auto& g : latency_groups())
     if (g.sketch)
       out.emplace_back(std::string{g.name.substr(0, g.name.size() - 3)},

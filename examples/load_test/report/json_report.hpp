@@ -28,11 +28,14 @@
 ///   trusted                  false where the generator spoilt the result
 ///   remarks                  [{grade: "spoilt" or "warning", text}]
 ///   blocks                   {block_s, within, output_tokens[], completed[], good[], failed[],
-///                            active[], ttft[], itl[], tpot[], e2e[]}: one entry per block; a
-///                            latency's is its sketch [bin, count, bin, count, ...], where bin 0
-///                            holds what is below 1024 ns and bin 1 + 32 k + j begins at 2^(10 + k)
-///                            * (1 + j / 32) ns
+///                            active[], completed_spread[], good_spread[], ttft[], itl[], tpot[],
+///                            e2e[]}: one entry per block; see `time_block`
+///
+/// A latency's entry is its sketch [bin, count, bin, count, ...]. Bin 0 holds what is below 1024
+/// ns, bin 1 + 32 k + j begins at 2^(10 + k) * (1 + j / 32) ns.
+///
 /// Repeats: the same with the figures of `combined`, no blocks, and `repeats`, a list of runs.
+///
 /// Sweep: format, kind, version, url, ..., settings, then `swept` ("rate" or "users"), `search`
 /// ({highest, note}, null without a search) and `points`, a list of runs or repeats.
 namespace troupe::load_test::report {

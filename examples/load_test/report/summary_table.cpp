@@ -63,7 +63,7 @@ std::string latencies(const summary& s, const terminal_style& style) {
     auto& d = s.*g.figures;
     if (d.count == 0)
       continue;
-    rows.push_back({std::string{g.what}, format_ms(d.p50), format_ms(d.p90), format_ms(d.p95),
+    rows.push_back({std::string{g.brief}, format_ms(d.p50), format_ms(d.p90), format_ms(d.p95),
                     format_ms(d.p99), format_ms(d.p99_9), format_ms(d.max), format_ms(d.mean),
                     format_count(d.count)});
   }
@@ -125,9 +125,9 @@ std::string one_point(const load_point& point, const terminal_style& style) {
 
 std::string sweep(const test_report& report, const terminal_style& style) {
   auto out = head(report.points.front().repeats.front().what, style);
-  std::vector<cells> rows{{report.swept == "users" ? "users" : "rate/s", "req/s", "tok/s",
-                           "ttft p50", "ttft p99", "itl p50", "itl p99", "e2e p99", "failed",
-                           "objectives"}};
+  // What a narrow terminal must not lose comes first.
+  std::vector<cells> rows{{report.swept == "users" ? "users" : "rate/s", "slo", "failed", "req/s",
+                           "tok/s", "ttft p50", "ttft p99", "itl p50", "itl p99", "e2e p99"}};
   auto latency = [](const distribution& d, double distribution::*part) {
     return d.count > 0 ? format_ms(d.*part) : std::string{"-"};
   };
@@ -135,14 +135,15 @@ std::string sweep(const test_report& report, const terminal_style& style) {
   for (auto& p : report.points) {
     auto s = combined(p);
     auto load = format_number(load_of(p, report.swept));
-    rows.push_back({load, format_number(s.requests_per_s), format_number(s.output_tokens_per_s),
-                    latency(s.ttft_ms, &distribution::p50), latency(s.ttft_ms, &distribution::p99),
-                    latency(s.itl_ms, &distribution::p50), latency(s.itl_ms, &distribution::p99),
-                    latency(s.e2e_ms, &distribution::p99),
-                    s.failed > 0 ? style.red(format_count(s.failed)) : "0",
+    rows.push_back({load,
                     s.objectives.empty() ? "-"
                     : objectives_met(s)  ? style.green("met")
-                                         : style.red("MISSED")});
+                                         : style.red("MISSED"),
+                    s.failed > 0 ? style.red(format_count(s.failed)) : "0",
+                    format_number(s.requests_per_s), format_number(s.output_tokens_per_s),
+                    latency(s.ttft_ms, &distribution::p50), latency(s.ttft_ms, &distribution::p99),
+                    latency(s.itl_ms, &distribution::p50), latency(s.itl_ms, &distribution::p99),
+                    latency(s.e2e_ms, &distribution::p99)});
     for (auto& r : s.remarks)
       if (r.how == remark::grade::spoilt)
         all_remarks.push_back({r.how, "At " + load + ": " + r.text});

@@ -76,6 +76,8 @@ void add_blocks(const timeline& from, timeline& to) {
     a.good += b.good;
     a.failed += b.failed;
     a.active += b.active;
+    a.completed_spread += b.completed_spread;
+    a.good_spread += b.good_spread;
   }
 }
 

@@ -25,10 +25,13 @@ std::string aligned(const std::vector<std::vector<std::string>>& rows, size_t wi
         widths.push_back(0);
       widths[i] = std::max(widths[i], columns(row[i]));
     }
+  size_t shown = 0, used = 0;
+  while (shown < widths.size() && (shown < 2 || used + 2 + widths[shown] <= width))
+    used += 2 + widths[shown++];
   std::string out;
   for (auto& row : rows) {
     std::string line = "  ";
-    for (size_t i = 0; i < row.size(); ++i) {
+    for (size_t i = 0; i < std::min(row.size(), shown); ++i) {
       auto is_left = i == 0 || i + left_at_end >= widths.size();
       line += i == 0 ? "" : "  ";
       line += is_left ? padded_right(row[i], widths[i]) : padded_left(row[i], widths[i]);

@@ -60,6 +60,8 @@ public:
       b.itl = sparse_histogram{open_[i].itl};
       b.tpot = sparse_histogram{open_[i].tpot};
       b.e2e = sparse_histogram{open_[i].e2e};
+      for (auto x : {&b.active, &b.completed_spread, &b.good_spread})
+        *x = std::round(*x * 1e4) / 1e4; // Shorter in files.
     }
     return std::move(result_);
   }
@@ -91,11 +93,12 @@ private:
   }
 
   void add_rates(const request_record& r) {
+    auto good = meets(run_, r, objectives_);
     if (inside(r.end)) {
       auto& block = result_.blocks[at(r.end)];
       if (r.ended == outcome::ok) {
         ++block.completed;
-        block.good += meets(run_, r, objectives_) ? 1 : 0;
+        block.good += good ? 1 : 0;
       } else if (r.ended != outcome::cancelled) {
         ++block.failed;
       }
@@ -104,18 +107,26 @@ private:
       if (inside(t))
         result_.blocks[at(t)].output_tokens += tokens;
     });
-    add_active(r);
+    add_time_in_flight(r, good);
   }
 
-  void add_active(const request_record& r) {
-    auto from = std::max(r.sent != 0 ? r.sent : r.scheduled, run_.begin);
+  void add_time_in_flight(const request_record& r, bool good) {
+    auto sent = r.sent != 0 ? r.sent : r.scheduled;
+    auto from = std::max(sent, run_.begin);
     if (r.end <= from)
       return;
+    auto whole = static_cast<double>(r.end - sent);
     for (auto i = at(from); i <= at(r.end); ++i) {
       auto begin = run_.begin + width_ * static_cast<nanoseconds>(i);
       auto shared = std::min(r.end, begin + width_) - std::max(from, begin);
-      if (shared > 0)
-        result_.blocks[i].active += static_cast<double>(shared) / static_cast<double>(width_);
+      if (shared <= 0)
+        continue;
+      auto& block = result_.blocks[i];
+      block.active += static_cast<double>(shared) / static_cast<double>(width_);
+      if (r.ended == outcome::ok)
+        block.completed_spread += static_cast<double>(shared) / whole;
+      if (good)
+        block.good_spread += static_cast<double>(shared) / whole;
     }
   }
 

@@ -15,6 +15,10 @@ struct time_block {
   uint64_t good = 0;          ///< Of these, the ones that met every objective.
   uint64_t failed = 0;
   double active = 0; ///< Requests in flight, averaged over the block.
+  /// `completed` and `good` with each request spread evenly over the time from its send to its end:
+  /// what a rate's interval is drawn from. Users in step end all at once, which says nothing of how
+  /// steady the rate is.
+  double completed_spread = 0, good_spread = 0;
 };
 
 /// A run cut into equal stretches: what is plotted over time, and what a bootstrap draws from,

@@ -1,8 +1,11 @@
 #include "troupe/examples/load_test/report/compare.hpp"
 
+#include <sstream>
+
 #include <catch2/catch.hpp>
 
 #include "troupe/config/error.hpp"
+#include "troupe/examples/load_test/report/escape.hpp"
 #include "troupe/examples/load_test/report/json_report.hpp"
 
 #include "runs.hpp"
@@ -158,6 +161,18 @@ TEST_CASE("settings that differ are listed and spoilt tests named", "[load_test]
   CHECK(text.find("single run on a side") != std::string::npos);
 }
 
+TEST_CASE("a comparison fits its terminal with its verdicts", "[load_test][compare]") {
+  auto c = compared(repeated({}, 1), repeated({.seed = 3, .ttft_ms = 90}, 1));
+  for (size_t width : {80U, 120U}) {
+    auto text = comparison_table(c, "a", "b", {true, false, width});
+    INFO(text);
+    CHECK(text.find("real: B is WORSE by ") != std::string::npos);
+    std::istringstream lines{text};
+    for (std::string line; std::getline(lines, line);)
+      CHECK(columns(line) <= width);
+  }
+}
+
 TEST_CASE("what a file keeps is enough to compare", "[load_test][compare]") {
   auto a = repeated({.seed = 1}, 1), b = repeated({.seed = 2, .ttft_ms = 80}, 1);
   auto direct = compared(a, b);
@@ -195,4 +210,19 @@ TEST_CASE("an interval within a run holds the true value as often as it says",
   CHECK(given >= 55);
   CHECK(held >= given * 87 / 100);
   CHECK(held < 60); // Or the interval says nothing.
+}
+
+TEST_CASE("users in step do not blur the rate", "[load_test][confidence]") {
+  // 16 users whose requests take 650 ms each and end all at once.
+  run_results run;
+  run.end = 10_s;
+  for (nanoseconds round = 0; round < 15; ++round)
+    for (nanoseconds user = 0; user < 16; ++user)
+      add_stream(run, round * 650_ms + user, 20_ms, std::vector<nanoseconds>(63, 10_ms));
+  auto s = summarize(run, {});
+  auto interval = confidence_intervals({{s}})[1];
+  REQUIRE(figures()[1].name() == "requests_per_s");
+  REQUIRE(interval);
+  CHECK(interval->low > 0.9 * s.requests_per_s);
+  CHECK(interval->high < 1.1 * s.requests_per_s);
 }

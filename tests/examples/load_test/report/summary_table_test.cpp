@@ -40,7 +40,7 @@ TEST_CASE("the table shows figures, objectives, failures and what spoilt them",
   CHECK(has(plain, "MISSED  ttft_p50=1ms"));
   CHECK(has(plain, "met     e2e_p50=10s"));
   CHECK(has(plain, "SPOILT  The generator sent late"));
-  CHECK(has(plain, "time to first token"));
+  CHECK(has(plain, "first token"));
   CHECK(!has(plain, "\x1b"));
   auto coloured = summary_table(report, {true, true, 100});
   CHECK(has(coloured, "\x1b[1;31mMISSED\x1b[0m"));
@@ -62,6 +62,18 @@ TEST_CASE("lines fit the terminal", "[load_test][table]") {
         CHECK(columns(line) <= width);
       }
     }
+}
+
+TEST_CASE("a narrow terminal shows fewer columns, none of them cut", "[load_test][table]") {
+  test_report report{{{{spoilt_run()}}}, "", std::nullopt};
+  auto wide = summary_table(report, {true, false, 120});
+  CHECK(has(wide, "samples\n"));
+  auto narrow = summary_table(report, {true, false, 80});
+  INFO(narrow);
+  CHECK(has(narrow, "p99.9 "));
+  CHECK(!has(narrow, "samp"));
+  test_report sweep{{{{spoilt_run()}}, {{spoilt_run()}}}, "rate", std::nullopt};
+  CHECK(has(summary_table(sweep, {true, false, 60}), "MISSED"));
 }
 
 TEST_CASE("a sweep has a line for each load", "[load_test][table]") {
