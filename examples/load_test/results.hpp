@@ -35,7 +35,9 @@ const char* name_of(outcome o);
 /// so that a server that stalls cannot hide the requests that it kept from being sent.
 struct request_record {
   nanoseconds scheduled = 0;
-  nanoseconds sent = 0;        ///< First byte written; `sent - scheduled` is our own lateness.
+  /// First byte written or, where it takes a new connection, that asked for: `sent - scheduled` is
+  /// our own lateness.
+  nanoseconds sent = 0;
   nanoseconds first_token = 0; ///< 0 = none came.
   nanoseconds end = 0;         ///< Last byte of the answer, or the failure.
   uint64_t first_gap = 0;      ///< Of its gaps between tokens, into run_results::gaps.

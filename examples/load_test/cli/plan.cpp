@@ -1,6 +1,5 @@
 #include "troupe/examples/load_test/cli/plan.hpp"
 
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -9,9 +8,8 @@
 #include <boost/json/parse.hpp>
 
 #include "troupe/config/error.hpp"
+#include "troupe/examples/load_test/cli/load_flags.hpp"
 #include "troupe/examples/load_test/client/fetch.hpp"
-#include "troupe/examples/load_test/duration.hpp"
-#include "troupe/examples/load_test/load/trace_file.hpp"
 #include "troupe/examples/load_test/report/objectives.hpp"
 
 namespace troupe::load_test {
@@ -21,20 +19,11 @@ namespace {
 constexpr double connect_timeout_s = 5;
 constexpr uint32_t default_users = 8;
 constexpr nanoseconds user_stagger = 200'000;
-constexpr nanoseconds default_duration = 10'000'000'000;
 /// Below the vocabulary of every model, and of servers that count bytes.
 constexpr uint32_t default_vocabulary = 250;
 
 caf::error bad(const std::string& what) {
   return caf::make_error(ec::bad_option, what);
-}
-
-caf::expected<nanoseconds> time_of(const char* flag, const std::string& text) {
-  auto t = parse_duration(text);
-  if (!t)
-    return bad(std::string{flag} + " \"" + text +
-               "\" is no time; allowed: a number with ns, us, ms, s, m or h, as 500ms or 30s");
-  return *t;
 }
 
 caf::error check_together(const options& o) {
@@ -140,57 +129,6 @@ caf::expected<dialect_ptr> dialect_of(const options& o, const std::string& model
   return make_dialect(o.dialect, std::move(s));
 }
 
-caf::expected<load_plan> load_of(const options& o, nanoseconds& warm_up, nanoseconds& duration) {
-  load_plan out;
-  auto w = time_of("--warmup", o.warm_up);
-  auto up = o.ramp_up.empty() ? caf::expected<nanoseconds>{0} : time_of("--ramp-up", o.ramp_up);
-  auto think = time_of("--think-time", o.think_time);
-  for (const auto* t : {&w, &up, &think})
-    if (!*t)
-      return t->error();
-  warm_up = *w;
-  if (!o.duration.empty()) {
-    auto d = time_of("--duration", o.duration);
-    if (!d)
-      return d.error();
-    if (*d == 0)
-      return bad("--duration must be greater than 0");
-    duration = *d;
-  } else if (o.requests == 0 && o.trace.empty()) {
-    duration = default_duration;
-  }
-  out.requests = o.requests;
-  out.stop_at = duration > 0 ? warm_up + duration : 0;
-  out.ramp_up = *up;
-  out.think_time = *think;
-  out.turns = o.turns;
-  auto& a = out.arrival;
-  a.kind = o.arrivals == "constant" ? arrival_kind::constant
-           : o.arrivals == "gamma"  ? arrival_kind::gamma
-           : o.arrivals == "ramp"   ? arrival_kind::ramp
-                                    : arrival_kind::poisson;
-  a.burstiness = o.burstiness;
-  a.ramp_from = o.ramp_from;
-  a.speed = o.trace_speed;
-  if (!o.trace.empty()) {
-    auto trace = open_trace(o.trace);
-    if (!trace)
-      return trace.error();
-    a.kind = arrival_kind::trace;
-    a.trace = *trace;
-  }
-  if (a.kind == arrival_kind::ramp) {
-    auto t = o.ramp_time.empty() ? caf::expected<nanoseconds>{out.stop_at}
-                                 : time_of("--ramp-time", o.ramp_time);
-    if (!t)
-      return t.error();
-    if (*t == 0)
-      return bad("--arrivals ramp needs --ramp-time or --duration");
-    a.ramp_time = *t;
-  }
-  return out;
-}
-
 caf::expected<prompt_source_ptr> prompts_of(const options& o, const test_plan& plan,
                                             uint64_t seed) {
   auto input = parse_lengths(o.input_tokens);
@@ -237,73 +175,20 @@ caf::expected<prompt_source_ptr> prompts_of(const options& o, const test_plan& p
 
 } // namespace
 
-std::string describe_load(const load_plan& plan) {
-  char text[96];
-  if (plan.users > 0) {
-    std::snprintf(text, sizeof text, "closed loop, %u user%s", plan.users,
-                  plan.users == 1 ? "" : "s");
-    return text;
-  }
-  const auto& a = plan.arrival;
-  switch (a.kind) {
-  case arrival_kind::constant:
-    std::snprintf(text, sizeof text, "open loop, constant, %g requests/s", a.rate);
-    break;
-  case arrival_kind::poisson:
-    std::snprintf(text, sizeof text, "open loop, poisson, %g requests/s", a.rate);
-    break;
-  case arrival_kind::gamma:
-    std::snprintf(text, sizeof text, "open loop, gamma of shape %g, %g requests/s", a.burstiness,
-                  a.rate);
-    break;
-  case arrival_kind::ramp:
-    std::snprintf(text, sizeof text, "open loop, ramp from %g to %g requests/s in %s", a.ramp_from,
-                  a.rate, show_duration(a.ramp_time).c_str());
-    break;
-  case arrival_kind::trace:
-    std::snprintf(text, sizeof text, "open loop, trace of %zu requests at %gx speed",
-                  a.trace->size(), a.speed);
-    break;
-  }
-  return text;
-}
-
 uint64_t seed_of_run(uint64_t seed, uint32_t run) {
   return run == 0 ? seed : mix(seed + run);
-}
-
-caf::expected<behaviour_plan> parse_behaviour(const std::string& text) {
-  behaviour_plan out;
-  auto colon = text.find(':');
-  auto kind = text.substr(0, colon);
-  uint32_t number = 0;
-  auto value = colon == std::string::npos ? std::string{} : text.substr(colon + 1);
-  auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  auto sound = error == std::errc{} && end == value.data() + value.size();
-  constexpr uint32_t most_connections = 60'000;
-  if (sound && kind == "cancel" && number > 0)
-    out.odd.cancel_after = number;
-  else if (sound && kind == "slow-reader" && number > 0)
-    out.odd.read_bytes_per_s = number;
-  else if (sound && kind == "half-close")
-    out.odd.half_close_after = number;
-  else if (sound && kind == "storm" && number > 0 && number <= most_connections)
-    out.storm = number;
-  else
-    return bad("--behaviour \"" + text +
-               "\" is none; allowed: cancel:K (K tokens, from 1 on), slow-reader:BYTES_PER_S, "
-               "half-close:K (0: as soon as the request is sent), storm:N (up to 60000)");
-  return out;
 }
 
 caf::expected<test_plan> prepare(const options& o) {
   if (auto e = check_together(o))
     return e;
   test_plan out;
-  auto load = load_of(o, out.run.warm_up, out.run.duration);
+  auto load = load_of(o);
   if (!load)
     return load.error();
-  out.run.plan = *load;
+  out.run.plan = load->plan;
+  out.run.warm_up = load->warm_up;
+  out.run.duration = load->duration;
   auto timeout = time_of("--timeout", o.timeout);
   if (!timeout)
     return timeout.error();

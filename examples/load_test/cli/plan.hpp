@@ -37,21 +37,11 @@ struct test_plan {
 /// what was typed, others when the server cannot be reached.
 caf::expected<test_plan> prepare(const options& o);
 
-/// "closed loop, 32 users", "open loop, poisson, 12 requests/s"
-std::string describe_load(const load_plan& plan);
-
 /// The seed of a test's run number `run`: the same prompts twice would be served from caches.
 uint64_t seed_of_run(uint64_t seed, uint32_t run);
 
 /// The settings of one run of a test: its users or rate, its own seed.
 caf::expected<run_settings> settings_of(const test_plan& plan, const options& o, double rate,
                                         uint32_t users, uint32_t run);
-
-/// What `--behaviour` means. Errors: ec::bad_option with what is allowed.
-struct behaviour_plan {
-  manners odd;
-  uint32_t storm = 0; ///< Connections at once.
-};
-caf::expected<behaviour_plan> parse_behaviour(const std::string& text);
 
 } // namespace troupe::load_test

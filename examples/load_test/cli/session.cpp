@@ -11,6 +11,7 @@
 
 #include "troupe/config/error.hpp"
 #include "troupe/examples/load_test/cli/behaviour.hpp"
+#include "troupe/examples/load_test/cli/load_flags.hpp"
 #include "troupe/examples/load_test/report/csv_report.hpp"
 #include "troupe/examples/load_test/report/html_report.hpp"
 #include "troupe/examples/load_test/report/json_report.hpp"

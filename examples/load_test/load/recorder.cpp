@@ -44,33 +44,35 @@ void recorder::end(slot s, nanoseconds now, const request_end& how) {
   if (how.prompt_tokens > 0)
     record.prompt_tokens = how.prompt_tokens;
   record.output_tokens = how.output_tokens > 0 ? how.output_tokens : live.tokens;
-  record.first_gap = done_.gaps.size();
+  record.first_gap = gaps_.size();
   record.gap_count = static_cast<uint32_t>(live.gaps.size());
-  done_.gaps.insert(done_.gaps.end(), live.gaps.begin(), live.gaps.end());
-  done_.requests.push_back(record);
+  gaps_.insert(gaps_.end(), live.gaps.begin(), live.gaps.end());
+  requests_.push_back(record);
   is_failure(how.ended) ? ++failed_ : ++completed_;
   auto& texts = texts_[static_cast<size_t>(how.ended)];
   if (is_failure(how.ended) && !how.complaint.empty() && texts < kept_texts) {
     ++texts;
-    done_.failure_texts.emplace_back(how.ended, how.complaint.substr(0, longest_text));
+    failure_texts_.emplace_back(how.ended, how.complaint.substr(0, longest_text));
   }
   free_.push_back(s);
 }
 
 void recorder::drain_into(run_results& to) {
   auto offset = to.gaps.size();
-  to.gaps.insert(to.gaps.end(), done_.gaps.begin(), done_.gaps.end());
-  for (auto& record : done_.requests) {
+  to.gaps.insert(to.gaps.end(), gaps_.begin(), gaps_.end());
+  for (auto& record : requests_) {
     record.first_gap += offset;
     to.requests.push_back(record);
   }
-  for (auto& text : done_.failure_texts) {
+  for (auto& text : failure_texts_) {
     auto same = std::count_if(to.failure_texts.begin(), to.failure_texts.end(),
                               [&](const auto& t) { return t.first == text.first; });
     if (same < kept_texts)
       to.failure_texts.push_back(std::move(text));
   }
-  done_ = {};
+  requests_.clear();
+  gaps_.clear();
+  failure_texts_.clear();
 }
 
 void finish(run_results& r, nanoseconds from, nanoseconds until) {

@@ -2,7 +2,9 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "troupe/examples/load_test/results.hpp"
@@ -72,7 +74,10 @@ private:
   nanoseconds until_;
   std::vector<in_flight> live_;
   std::vector<slot> free_;
-  run_results done_;
+  // Deques, because a vector of some million samples stops everything while it grows.
+  std::deque<request_record> requests_;
+  std::deque<nanoseconds> gaps_;
+  std::vector<std::pair<outcome, std::string>> failure_texts_;
   std::array<uint8_t, static_cast<size_t>(outcome::count)> texts_{};
   uint64_t begun_ = 0, completed_ = 0, failed_ = 0, tokens_ = 0;
 };
