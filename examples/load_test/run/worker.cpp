@@ -38,6 +38,9 @@ public:
         worker_.counters_.itl.record(records.last_gap(slot));
     }
     worker_.counters_.output_tokens.add(count);
+    // Hundreds of sockets may be readable before the timer gets its turn.
+    if (now >= worker_.due_)
+      worker_.pump();
   }
 
   void ended(nanoseconds now, exchange_result result) override {
@@ -122,6 +125,7 @@ void worker::watch_cpu() {
 }
 
 void worker::pump() {
+  due_ = INT64_MAX;
   for (int i = 0; i < most_at_once; ++i) {
     auto start = driver_.take_due(context_.clock.now());
     if (!start)
@@ -138,6 +142,7 @@ void worker::arm() {
   auto due = driver_.next_due();
   if (!due)
     return;
+  due_ = *due;
   next_.expires_at(context_.clock.at(*due));
   next_.async_wait([this](boost::system::error_code error) {
     if (error)

@@ -95,7 +95,7 @@ def fidelity(binary, checks):
 def capacity(binary, checks):
     print(f"capacity: 5,000 streams, 100,000 tokens/s, one worker; {machine()}")
     # 500 arrivals a second that stay for 10 s each; a little more, so that 100,000 are exceeded.
-    with mock(binary, "ttft=50ms,itl=50ms,threads=4") as url:
+    with mock(binary, "ttft=50ms,itl=50ms,threads=2") as url:
         r = troupe_load(
             binary, url, "--rate", 520, "--arrivals", "poisson", "--warmup", "12s", "--duration", "15s",
             "--input-tokens", 16, "--output-tokens", 200, "--workers", 1,
