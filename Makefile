@@ -2,7 +2,7 @@
 # stages, by CMake presets and by ctest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: serve test test-long build bench libtorch format asan tsan clean install package help
+.PHONY: serve test test-long build bench bench-load libtorch format asan tsan clean install package help
 
 PREFIX ?= /usr/local
 HOST ?= 127.0.0.1
@@ -35,6 +35,10 @@ build: ## install what is missing and build everything (release)
 bench: ## measure beside transformers and CTranslate2, in one run (ARGS=)
 	@tools/setup $(tools) model peers build
 	@tools/run_bench $(ARGS)
+
+bench-load: ## check troupe-load against a server whose times are known, and beside its peers (ARGS=)
+	@tools/setup $(tools) model build
+	@tests/bench/load_test/bench.py all $(ARGS)
 
 libtorch: ## fetch libtorch, which only the CUDA backend will link
 	@tools/setup python libtorch
