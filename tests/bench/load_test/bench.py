@@ -128,17 +128,19 @@ def guidellm(url, users, seconds, tokens_in, tokens_out, model):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "benchmarks.json"
         command = [
-            *pinned("client"), str(PEERS / "guidellm/bin/guidellm"), "benchmark", "run", "--target", url,
-            "--profile", "concurrent", "--rate", str(users), "--max-seconds", str(seconds),
-            "--data", f"prompt_tokens={tokens_in},output_tokens={tokens_out}",
-            "--processor", str(model), "--output-dir", folder, "--outputs", "json",
-            "--disable-console-interactive",
+            *pinned("client"), str(PEERS / "guidellm/bin/guidellm"), "run", "--disable-console",
+            "--backend", f"kind=openai_http,target={url}", "--profile",
+            f"kind=concurrent,streams={users}", "--constraint", f"kind=max_duration,seconds={seconds}",
+            "--data", f"kind=synthetic_text,prompt_tokens={tokens_in},output_tokens={tokens_out}",
+            "--tokenizer", f"kind=hf_auto,model={model}", "--output", f"kind=json,path={out}",
         ]
-        print("  $", " ".join(command)[:300], flush=True)
-        subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300,
+        print("  $", " ".join(command), flush=True)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
         )
+        if done.returncode != 0:
+            sys.exit("guidellm failed: " + done.stdout[-2000:])
         metrics = json.loads(out.read_text())["benchmarks"][0]["metrics"]
 
     def figure(name):
