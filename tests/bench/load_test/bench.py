@@ -6,7 +6,7 @@
     tests/bench/load_test/bench.py peers       the same server measured by oha and guidellm as well
     tests/bench/load_test/bench.py peers --url http://127.0.0.1:8080     ... a server that runs already
 
-Client and server are kept on cores of their own where there are two or more. Prints the figures and
+Client and server are kept on cores of their own where there are two or more, but not beside peers. Prints the figures and
 what they are held to; the exit code is 1 when one does not hold. Standard library only.
 """
 
@@ -26,9 +26,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 PEERS = ROOT / ".cache/load-peers"
 
 
+PINS = True
+
+
 def pinned(cores):
     usable = sorted(os.sched_getaffinity(0))
-    if shutil.which("taskset") is None or len(usable) < 2:
+    if not PINS or shutil.which("taskset") is None or len(usable) < 2:
         return []
     if cores == "client":
         return ["taskset", "-c", str(usable[0])]
@@ -128,17 +131,19 @@ def guidellm(url, users, seconds, tokens_in, tokens_out, model):
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder) / "benchmarks.json"
         command = [
-            *pinned("client"), str(PEERS / "guidellm/bin/guidellm"), "benchmark", "run", "--target", url,
-            "--profile", "concurrent", "--rate", str(users), "--max-seconds", str(seconds),
-            "--data", f"prompt_tokens={tokens_in},output_tokens={tokens_out}",
-            "--processor", str(model), "--output-dir", folder, "--outputs", "json",
-            "--disable-console-interactive",
+            *pinned("client"), str(PEERS / "guidellm/bin/guidellm"), "run", "--disable-console",
+            "--backend", f"kind=openai_http,target={url}", "--profile",
+            f"kind=concurrent,streams={users}", "--constraint", f"kind=max_duration,seconds={seconds}",
+            "--data", f"kind=synthetic_text,prompt_tokens={tokens_in},output_tokens={tokens_out}",
+            "--tokenizer", f"kind=hf_auto,model={model}", "--output", f"kind=json,path={out}",
         ]
-        print("  $", " ".join(command)[:300], flush=True)
-        subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300,
+        print("  $", " ".join(command), flush=True)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
             env={**os.environ, "HF_HUB_OFFLINE": "1"},
         )
+        if done.returncode != 0:
+            sys.exit("guidellm failed: " + done.stdout[-2000:])
         metrics = json.loads(out.read_text())["benchmarks"][0]["metrics"]
 
     def figure(name):
@@ -186,16 +191,20 @@ def beside_guidellm(binary, url, rounds, model):
             "--output-tokens", tokens_out,
         ))
     print(f"  streams, {users} at once, {rounds} rounds: median [lowest .. highest]")
-    for name in ["ttft_ms", "itl_ms"]:
+    # What guidellm calls inter-token latency is a request's mean: our time per output token.
+    for name, theirs_name in [("ttft_ms", "ttft_ms"), ("tpot_ms", "itl_ms")]:
         for p in ["p50", "p99"]:
             print(f"    {name}.{p} troupe-load {spread([x[name][p] for x in ours])}   "
-                  f"guidellm {spread([x[name][p] for x in theirs])}")
+                  f"guidellm {spread([x[theirs_name][p] for x in theirs])}")
     name = "output_tokens_per_s"
     print(f"    {name} troupe-load {spread([x[name] for x in ours])}   "
           f"guidellm {spread([x[name] for x in theirs])}")
 
 
 def peers(binary, url, rounds, model):
+    # guidellm is several processes: on one core it would measure itself.
+    global PINS
+    PINS = False
     print(f"peers; {machine()}")
     with contextlib.ExitStack() as stack:
         url = url or stack.enter_context(mock(binary, "ttft=30ms,itl=10ms,threads=2"))

@@ -217,7 +217,9 @@ TEST_CASE("clients that leave after k tokens are kept apart", "[examples][load]"
 
 TEST_CASE("half-closed clients are dropped by a server that takes them for gone",
           "[examples][load]") {
-  auto mock = start(quick());
+  auto settings = quick();
+  settings.itl = 50 * ms; // so that the server sees it long before the answer is complete
+  auto mock = start(settings);
   rig r{mock->port()};
   r.settings.odd.half_close_after = 2;
   r.settings.odd_share = 1;
