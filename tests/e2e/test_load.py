@@ -199,6 +199,8 @@ def test_behaviours_leave_the_server_alive_and_idle(dummy, behaviour):
         (["--mock", "--rate", "x"], ["--rate", '"x"']),
         (["--mock", "--dialect", "soap"], ["--dialect", '"soap"', "openai-chat, openai, lmi"]),
         (["--mock", "--arrivals", "odd"], ["--arrivals", '"odd"', "poisson"]),
+        (["--mock", "--arrivals", "constant"], ["--arrivals", "--rate"]),
+        (["--mock", "--rate", "5", "--ramp-up", "1s"], ["--ramp-up", "--rate"]),
         (["--mock", "--duration", "5 parsecs"], ["--duration", "5 parsecs", "ms"]),
         (["--mock", "--output-tokens", "many"], ["--output-tokens", '"many"', "uniform:LOW:HIGH"]),
         (["--mock", "--input-tokens", "0"], ["--input-tokens 0", "next number that works"]),

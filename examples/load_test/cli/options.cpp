@@ -236,8 +236,10 @@ void add_others(CLI::App& app, options& to) {
          "the server did is told")
       ->type_name("KIND")
       ->group("Tests of a server and of this client");
-  app.add_option("--behaviour-share", to.behaviour_share,
-                 "Share of the requests that do; the others are measured as ever [0.5]")
+  app.add_option(
+         "--behaviour-share", to.behaviour_share,
+         "Share of the users, or of an open loop's requests, that do; the others are measured "
+         "as ever [0.5]")
       ->check(number_in(0, 1, false))
       ->type_name("SHARE")
       ->group("Tests of a server and of this client");

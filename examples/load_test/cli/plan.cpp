@@ -1,5 +1,6 @@
 #include "troupe/examples/load_test/cli/plan.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -43,6 +44,17 @@ caf::error check_together(const options& o) {
   auto has_trace = !o.trace.empty();
   if (has_trace && (o.users > 0 || !o.sweep_users.empty() || o.rate > 0 || o.searches))
     return bad("--trace brings its own arrivals: leave out --users, --rate and --search");
+  auto given = [&](std::string_view flag) {
+    return std::any_of(o.given.begin(), o.given.end(),
+                       [&](const auto& g) { return g.first == flag; });
+  };
+  auto open_loop = o.rate > 0 || !o.sweep_rate.empty() || o.searches || has_trace;
+  for (auto flag : {"--arrivals", "--burstiness", "--ramp-from", "--ramp-time", "--max-in-flight"})
+    if (given(flag) && !open_loop && o.arrivals != "trace")
+      return bad(std::string{flag} + " is for open loops: it needs --rate or --sweep-rate");
+  for (auto flag : {"--ramp-up", "--think-time"})
+    if (given(flag) && open_loop && (flag == std::string_view{"--ramp-up"} || o.turns == 1))
+      return bad(std::string{flag} + " is for users: leave out --rate");
   if (o.arrivals == "trace" && !has_trace)
     return bad("--arrivals trace needs --trace FILE");
   if (o.token_ids && o.dialect != "openai")

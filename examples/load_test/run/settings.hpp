@@ -23,7 +23,7 @@ struct run_settings {
   uint32_t max_in_flight = 0; ///< Over all workers; 0 = no limit.
   bool keep_alive = true;
   manners odd;                 ///< How some of the clients behave,
-  double odd_share = 0;        ///< and what share of the requests it is.
+  double odd_share = 0;        ///< and what share of users or arrivals they are.
   bool odd_kept_apart = false; ///< Requests of the share are odd even if `odd` is plain (a storm).
   uint64_t seed = 0;
 };

@@ -1,6 +1,7 @@
 #include "troupe/examples/load_test/run/worker.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <ctime>
 
 #include <boost/asio/post.hpp>
@@ -14,6 +15,13 @@ constexpr auto sweep_period = std::chrono::milliseconds{50};
 /// Requests begun in one go before sockets get their turn.
 constexpr int most_at_once = 32;
 constexpr unsigned long timer_slack_ns = 1000;
+
+/// Deals out the share evenly: a closed loop's user is odd for good, so that slow readers do not
+/// stop the others by and by.
+bool is_in_share(uint64_t user, double share) {
+  auto n = static_cast<double>(user);
+  return std::floor((n + 1) * share) > std::floor(n * share);
+}
 
 double thread_cpu() {
   timespec t{};
@@ -192,9 +200,7 @@ void worker::begin(const request_start& start) {
   l.start = start;
   l.active = true;
   auto odd_possible = !settings_.odd.plain() || settings_.odd_kept_apart;
-  l.is_odd =
-      odd_possible && random_source{settings_.seed ^ mix(start.user) ^ mix(~start.turn)}.uniform() <
-                          settings_.odd_share;
+  l.is_odd = odd_possible && is_in_share(start.user, settings_.odd_share);
   auto said = next_prompt(l);
   auto request = with_body(head_, settings_.speaks->body(said));
   auto behaves = l.is_odd ? settings_.odd : manners{};
