@@ -46,13 +46,13 @@ private:
   ec code_;
 };
 
-/// Rows of activations in the backend's memory (fp32 on the CPU; elsewhere the scratch's name says
-/// which type).
+/// Rows of activations in the backend's memory.
 struct tensor_view {
   void* data = nullptr;
   size_t rows = 0;
   size_t columns = 0;
   size_t stride = 0; ///< Elements from row to row.
+  dtype type = dtype::fp32;
 };
 
 /// A weight matrix [n, k] with an optional bias [n], in the form that the backend multiplies with.
@@ -152,6 +152,8 @@ public:
   /// Reserves the pages; their memory is taken when they are first written. Errors:
   /// ec::out_of_memory.
   virtual caf::error make_pages(const attention_shape& shape) = 0;
+  /// All weights are there.
+  virtual void loaded() {}
   virtual uint64_t weight_bytes() const = 0;
   virtual uint64_t kv_bytes() const = 0;
 
@@ -188,8 +190,8 @@ public:
   /// shape. False: the caller calls the operations, then `end_pass`.
   virtual bool replay() { return false; }
   virtual void end_pass() {}
-  /// Nothing more belongs to this step. @param done Called once, from any thread, when `wait` will
-  /// not block.
+  /// Nothing more belongs to this step. @param done May be null; called once, from any thread, when
+  /// `wait` will not block.
   virtual step_ticket finish_step(std::function<void()> done) = 0;
   /// Waits for a step and fills the results of its draws. Each ticket once, in their order.
   virtual void wait(step_ticket ticket) = 0;

@@ -256,7 +256,7 @@ public:
   tensor_view matrix(scratch which, size_t rows, size_t columns) override {
     auto& buffer = scratch_[static_cast<size_t>(which)];
     return {buffer.reserve(std::max<size_t>(rows * columns, 1) * sizeof(float)), rows, columns,
-            columns};
+            columns, dtype::fp32};
   }
 
   size_t begin_step(const step_layout& layout) override {
@@ -285,7 +285,8 @@ public:
   }
 
   step_ticket finish_step(std::function<void()> done) override {
-    done();
+    if (done)
+      done();
     return {};
   }
   void wait(step_ticket) override {}

@@ -22,6 +22,16 @@ device_buffer::~device_buffer() {
     cudaFree(data_);
 }
 
+device_buffer zeroed_buffer(size_t bytes) {
+  device_buffer b{bytes};
+  if (bytes > 0) {
+    check(cudaMemset(b.data(), 0, bytes), "clearing device memory");
+    // Our streams do not wait for the default one.
+    check(cudaStreamSynchronize(nullptr), "clearing device memory");
+  }
+  return b;
+}
+
 pinned_buffer::~pinned_buffer() {
   if (data_ != nullptr)
     cudaFreeHost(data_);
@@ -31,8 +41,8 @@ std::byte* pinned_buffer::reserve(size_t bytes) {
   if (bytes <= size_)
     return data_;
   pinned_buffer larger;
-  // Some more than asked for, so that a slowly growing need does not allocate each time.
-  const size_t size = bytes + bytes / 2;
+  // A small one grows by doubling, so that a slowly growing need does not allocate each time.
+  const size_t size = bytes < (1 << 20) ? bytes * 2 : bytes;
   void* data = nullptr;
   check(cudaHostAlloc(&data, size, cudaHostAllocPortable), "allocating pinned host memory");
   larger.data_ = static_cast<std::byte*>(data);

@@ -40,6 +40,9 @@ private:
   size_t size_ = 0;
 };
 
+/// A buffer of zeros, which are there when this returns. Not while a stream is being recorded.
+device_buffer zeroed_buffer(size_t bytes);
+
 /// Host memory that the device reads and writes directly; only grows.
 class pinned_buffer {
 public:
