@@ -62,6 +62,8 @@ void make_scheduler(model_ptr self) {
   options.limits.blocks = plan.kv_blocks;
   options.limits.block_tokens = plan.kv_block_tokens;
   options.limits.prefix_cache = state.spec.prefix_cache;
+  options.limits.ahead = plan.schedules_ahead && plan.stages.size() == 1;
+  options.needs_host = plan.needs_host;
   options.metrics = state.metrics;
   options.model = state.numbers;
   state.scheduler = self->spawn(scheduler, std::move(options));

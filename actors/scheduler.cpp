@@ -125,6 +125,7 @@ caf::result<sequence_id> submit(scheduler_ptr self, new_sequence& s,
   if (!receiver)
     return caf::make_error(ec::invalid_request, std::string{"a sequence needs a receiver"});
   const auto timeout = s.slot_timeout_ms;
+  s.needs_host = state.options.needs_host && state.options.needs_host(s.sampling, s.wants);
   auto place = state.policy->admit(std::move(s));
   if (!place)
     return std::move(place.error());
@@ -287,7 +288,8 @@ void wire(scheduler_ptr self, epoch_id epoch, std::vector<shard_actor>& shards) 
   state.shards = std::move(shards);
   for (const auto& shard : state.shards)
     self->monitor(shard);
-  state.steps.open(epoch, static_cast<uint32_t>(state.shards.size()));
+  state.steps.open(epoch, static_cast<uint32_t>(state.shards.size()),
+                   state.options.limits.ahead ? 1 : 0);
   state.refusal = caf::none;
   if (state.options.model)
     state.options.model->epoch.set(static_cast<int64_t>(epoch));

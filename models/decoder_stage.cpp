@@ -13,6 +13,9 @@ namespace troupe::models {
 
 namespace {
 
+/// Steps of a stage before the last that may be on the device's way, and that nobody collects.
+constexpr size_t most_uncollected = 8;
+
 /// A position of the step whose logits or hidden state somebody wants.
 struct wanted_position {
   uint32_t token = 0; ///< Into the packed tokens that are computed.
@@ -44,7 +47,8 @@ public:
       : model_(options.model), range_(options.range), device_(std::move(device)),
         weights_(std::move(weights)), shape_(shape),
         sequences_({options.block_tokens, options.blocks, options.context,
-                    options.model->config.vocabulary},
+                    options.model->config.vocabulary, options.range.begins && options.range.ends,
+                    device_->runs_ahead()},
                    shape.rotary ? &options.model->config.rope : nullptr, options.range.ends) {
     warm_up(options.max_step_tokens);
   }
@@ -54,12 +58,47 @@ public:
     if (!passed)
       return passed.error();
     stage_output out{.passed = std::move(*passed), .result = {}};
-    auto result = collect_last();
+    auto awaited = std::move(awaited_.back());
+    awaited_.pop_back();
+    auto result = finish(std::move(awaited));
     if (!result)
       return result.error();
-    if (range_.ends)
+    if (range_.ends) {
       out.result = std::move(*result);
+      const auto checked = sequences_.rows();
+      for (size_t i = 0; i < checked.size(); ++i)
+        if (checked[i].sequence != nullptr)
+          checked[i].sequence->drawn = out.result.rows[i].token;
+    }
     return out;
+  }
+
+  caf::expected<launched_step> launch(const step& s, const activation& input,
+                                      step_completion done) override {
+    if (!device_->runs_ahead())
+      return stage::launch(s, input, std::move(done));
+    auto passed = enqueue(s, input, range_.ends ? std::move(done) : step_completion{});
+    if (!passed)
+      return passed.error();
+    // Nobody collects here: what is long over is put aside.
+    if (!range_.ends && awaited_.size() > most_uncollected) {
+      auto oldest = std::move(awaited_.front());
+      awaited_.pop_front();
+      if (auto over = finish(std::move(oldest)); !over)
+        return over.error();
+    }
+    return launched_step{.passed = std::move(*passed), .result = {}};
+  }
+
+  caf::expected<step_result> collect(step_id id) override {
+    const auto place = std::find_if(awaited_.begin(), awaited_.end(),
+                                    [&](const auto& awaited) { return awaited->id == id; });
+    if (place == awaited_.end())
+      return stage::collect(id);
+    auto awaited = std::move(*place);
+    // Steps end in their order: whoever stands before was given up.
+    awaited_.erase(awaited_.begin(), place + 1);
+    return finish(std::move(awaited));
   }
 
   void skip(const step& s) override {
@@ -108,12 +147,6 @@ private:
     if (!awaited_.empty() && awaited_.back()->id == s.id)
       drop_last();
     return passed.error();
-  }
-
-  caf::expected<step_result> collect_last() {
-    auto awaited = std::move(awaited_.back());
-    awaited_.pop_back();
-    return finish(std::move(awaited));
   }
 
   caf::expected<step_result> finish(std::unique_ptr<awaited_step> awaited) {
@@ -201,7 +234,8 @@ private:
                    .slot = checked[i].sequence->slot};
       rows_.push_back(r);
       for (uint32_t t = 0; t < row.token_count; ++t) {
-        tokens_.push_back(s.tokens[row.first_token + t]);
+        const auto token = s.tokens[row.first_token + t];
+        tokens_.push_back(token == pending_token ? checked[i].pending : token);
         positions_.push_back(row.position + t);
       }
     }
@@ -385,6 +419,11 @@ caf::expected<std::unique_ptr<stage>> make_decoder_stage(const decoder_stage_opt
   auto weights = load_weights(model, options.range, *device, progress);
   if (!weights)
     return weights.error();
+  try {
+    device->loaded();
+  } catch (const device_failure& x) {
+    return caf::make_error(x.code(), std::string{x.what()});
+  }
   return std::unique_ptr<stage>{
       std::make_unique<decoder_stage>(options, std::move(device), std::move(*weights), shape)};
 }

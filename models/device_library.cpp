@@ -48,10 +48,6 @@ caf::error refuse(std::string why) {
 
 } // namespace
 
-const char* device_build() {
-  return TROUPE_VERSION " " __VERSION__;
-}
-
 caf::expected<const device_entry*> open_device_library(const std::string& path) {
   // Never closed: objects of its classes may outlive every user that we know of.
   void* library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
@@ -60,15 +56,15 @@ caf::expected<const device_entry*> open_device_library(const std::string& path) 
     return refuse("the CUDA library cannot be loaded: " +
                   std::string{why != nullptr ? why : path.c_str()});
   }
-  const auto entry =
-      reinterpret_cast<device_entry_function>(::dlsym(library, device_entry_symbol));
+  const auto entry = reinterpret_cast<device_entry_function>(::dlsym(library, device_entry_symbol));
   if (entry == nullptr)
     return refuse("'" + path + "' is not Troupe's CUDA library: it has no " +
                   std::string{device_entry_symbol});
   const auto* table = entry();
   if (table == nullptr || table->abi != device_abi || std::string{table->build} != device_build())
-    return refuse("'" + path + "' belongs to another build of Troupe: install program and library "
-                               "of one build");
+    return refuse("'" + path +
+                  "' belongs to another build of Troupe: install program and library "
+                  "of one build");
   return table;
 }
 
@@ -95,17 +91,17 @@ caf::expected<std::vector<device_description>> list_devices() {
     return library.error();
   auto found = (*library)->devices();
   if (found && found->empty())
-    return refuse("there is no GPU: the driver finds none (is one hidden by CUDA_VISIBLE_DEVICES?)");
+    return refuse(
+        "there is no GPU: the driver finds none (is one hidden by CUDA_VISIBLE_DEVICES?)");
   return found;
 }
 
 std::string describe(const device_description& device) {
   char text[160];
   const auto gib = [](uint64_t bytes) { return static_cast<double>(bytes) / (1 << 30); };
-  std::snprintf(text, sizeof(text),
-                "GPU %u: %s, compute capability %u.%u, %.1f of %.1f GiB free", device.ordinal,
-                device.name.c_str(), device.major, device.minor, gib(device.free_bytes),
-                gib(device.total_bytes));
+  std::snprintf(text, sizeof(text), "GPU %u: %s, compute capability %u.%u, %.1f of %.1f GiB free",
+                device.ordinal, device.name.c_str(), device.major, device.minor,
+                gib(device.free_bytes), gib(device.total_bytes));
   return text;
 }
 

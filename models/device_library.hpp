@@ -23,7 +23,8 @@ struct device_description {
   uint32_t multiprocessors = 0;
 };
 
-/// What a backend is made for: a stage's shape and its limits. Every buffer is sized from this once.
+/// What a backend is made for: a stage's shape and its limits. Every buffer is sized from this
+/// once.
 struct device_stage_shape {
   uint32_t hidden = 0;
   uint32_t qkv_width = 0; ///< (H + 2 K) D
@@ -38,7 +39,7 @@ struct device_stage_shape {
   uint32_t context = 0;
   uint32_t max_step_tokens = 0;
   uint32_t max_sequences = 0;
-  bool ends = true;            ///< Answers: logits and sampling.
+  bool ends = true;             ///< Answers: logits and sampling.
   bool own_frequencies = false; ///< Sequences may rotate by angles of their own.
 };
 
@@ -73,8 +74,8 @@ using device_entry_function = const device_entry* (*)();
 /// Says which build something is of: the two halves exchange C++ objects, so they must be of one.
 const char* device_build();
 
-/// Opens the library beside the program (TROUPE_CUDA_LIBRARY names another file) the first time, and
-/// keeps it. Errors: ec::bad_option: it is missing, cannot be loaded, or is of another build.
+/// Opens the library beside the program (TROUPE_CUDA_LIBRARY names another file) the first time,
+/// and keeps it. Errors: ec::bad_option: it is missing, cannot be loaded, or is of another build.
 /// Threading: any thread.
 caf::expected<const device_entry*> open_device_library();
 

@@ -22,9 +22,9 @@ caf::error check_options(const load_options& options, const decoder_model& model
   constexpr std::array<uint32_t, 3> block_sizes = {8, 16, 32};
   if (std::find(block_sizes.begin(), block_sizes.end(), options.kv_block_tokens) ==
       block_sizes.end())
-    return caf::make_error(ec::bad_option, "a KV block of " +
-                                               std::to_string(options.kv_block_tokens) +
-                                               " tokens is not possible: set option.kv_block_tokens to 8, 16 or 32");
+    return caf::make_error(
+        ec::bad_option, "a KV block of " + std::to_string(options.kv_block_tokens) +
+                            " tokens is not possible: set option.kv_block_tokens to 8, 16 or 32");
   if (options.shards == 0 || options.shards > model.config.layers)
     return caf::make_error(ec::bad_option, "the model has " + std::to_string(model.config.layers) +
                                                " layers, which cannot be split over " +
@@ -91,6 +91,9 @@ caf::expected<model_plan> plan_model(const load_options& options) {
     return blocks.error();
   plan.kv_blocks = *blocks;
 
+  // A sequence that turns out to be over costs a row in vain, a newcomer waits for a step more: on
+  // the CPU that is more than the hop between two steps, which is what is gained.
+  plan.schedules_ahead = options.schedule_ahead == device_choice::on && options.shards == 1;
   const auto& c = model->config;
   const auto ranges = split_layers(c.layers, options.shards, model->layer_parameters(),
                                    uint64_t{c.vocabulary} * c.hidden);

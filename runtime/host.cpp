@@ -76,8 +76,8 @@ caf::expected<model_status> host::load(const model_spec& spec) {
 }
 
 bool host::drain(std::chrono::milliseconds timeout) {
-  auto answer = ask<done_atom>(*system_, engine_, drain_atom_v,
-                               static_cast<uint32_t>(timeout.count()));
+  auto answer =
+      ask<done_atom>(*system_, engine_, drain_atom_v, static_cast<uint32_t>(timeout.count()));
   // The engine keeps the time; a little more is for the answers to leave.
   auto end = std::chrono::steady_clock::now() + timeout + 5s;
   while (answer.wait_for(0s) != std::future_status::ready) {
@@ -102,10 +102,14 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
   spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
   spec.load.kv_cache_bytes = static_cast<uint64_t>(model.integer("option.kv_cache_bytes"));
-  spec.load.max_sequences = model.text("option.rolling_batch") == "disable"
-                                ? 1
-                                : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
+  spec.load.max_sequences =
+      model.text("option.rolling_batch") == "disable"
+          ? 1
+          : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
   spec.load.max_step_tokens = static_cast<uint32_t>(model.integer("option.max_step_tokens"));
+  if (model.has("option.schedule_ahead"))
+    spec.load.schedule_ahead = model.boolean("option.schedule_ahead") ? models::device_choice::on
+                                                                      : models::device_choice::off;
   spec.queue_limit = static_cast<uint32_t>(model.integer("job_queue_size"));
   auto tokenizers = model.integer("tokenizer_threads");
   spec.tokenizer_threads =

@@ -62,9 +62,9 @@ cuda_backend::cuda_backend(const device_backend_options& options)
     results_ = device_buffer{limits.tokens * sizeof(draw_result)};
     top_ = device_buffer{size_t{limits.tokens} * max_top * sizeof(top_entry)};
   } else {
-    passed_ = std::make_shared<passed_buffers>(
-        static_cast<int>(options.device),
-        size_t{limits.tokens} * options.shape.hidden * sizeof(float));
+    passed_ = std::make_shared<passed_buffers>(static_cast<int>(options.device),
+                                               size_t{limits.tokens} * options.shape.hidden *
+                                                   sizeof(float));
   }
 }
 
@@ -171,9 +171,9 @@ void cuda_backend::upload(const step_layout& layout) {
     input_ = device_buffer{};
     input_ = device_buffer{places_.bytes * 2};
   }
-  check(cudaMemcpyAsync(input_.data(), memory, places_.bytes, cudaMemcpyHostToDevice,
-                        stream_.get()),
-        "copying the step to the device");
+  check(
+      cudaMemcpyAsync(input_.data(), memory, places_.bytes, cudaMemcpyHostToDevice, stream_.get()),
+      "copying the step to the device");
   check(scatter(stream_.get(), slots_.words(), input_.as<scatter_word>(places_.words),
                 static_cast<uint32_t>(extras.words.size())),
         "updating the sequences' state");
@@ -245,17 +245,16 @@ void cuda_backend::wait(step_ticket ticket) {
   const auto error = cudaEventSynchronize(record->done.get());
   if (error == cudaSuccess) {
     const auto* results = reinterpret_cast<const draw_result*>(record->results.data());
-    const auto* top = record->has_top
-                          ? reinterpret_cast<const top_entry*>(results + record->picked)
-                          : nullptr;
+    const auto* top =
+        record->has_top ? reinterpret_cast<const top_entry*>(results + record->picked) : nullptr;
     size_t next_on_host = 0;
     for (uint32_t i = 0; i < record->draws.size(); ++i) {
       const auto& d = record->draws[i];
       if (next_on_host < record->on_host.size() && record->on_host[next_on_host] == i) {
         const size_t columns = options_.shape.vocabulary;
-        draw_on_host(d, {reinterpret_cast<const float*>(record->logits.data()) +
-                             next_on_host * columns,
-                         columns});
+        draw_on_host(
+            d, {reinterpret_cast<const float*>(record->logits.data()) + next_on_host * columns,
+                columns});
         ++next_on_host;
       } else {
         take_draw(d, results[d.row], top != nullptr ? top + d.row * max_top : nullptr);
@@ -277,10 +276,11 @@ models::activation cuda_backend::send(tensor_view from, size_t rows) {
 void cuda_backend::read_row(tensor_view from, size_t row, std::span<float> out) {
   const size_t element_bytes = models::size_of(from.type);
   std::vector<std::byte> raw(out.size() * element_bytes);
-  check(cudaMemcpyAsync(raw.data(),
-                        static_cast<const std::byte*>(from.data) + row * from.stride * element_bytes,
-                        raw.size(), cudaMemcpyDeviceToHost, stream_.get()),
-        "reading a row");
+  check(
+      cudaMemcpyAsync(raw.data(),
+                      static_cast<const std::byte*>(from.data) + row * from.stride * element_bytes,
+                      raw.size(), cudaMemcpyDeviceToHost, stream_.get()),
+      "reading a row");
   check(cudaStreamSynchronize(stream_.get()), "reading a row");
   cpu::widen(from.type, raw.data(), out.size(), out.data());
 }

@@ -55,8 +55,8 @@ void cuda_backend::embed(const table_weight& table, const table_weight* position
 
 void cuda_backend::norm_picked(const norm_weight& weight, tensor_view in, size_t first,
                                tensor_view out) {
-  check(normalize(on(), of(weight), view(in), nullptr,
-                  input_.as<uint32_t>(places_.picked) + first, view(out)),
+  check(normalize(on(), of(weight), view(in), nullptr, input_.as<uint32_t>(places_.picked) + first,
+                  view(out)),
         "the last norm");
 }
 
@@ -123,8 +123,8 @@ void cuda_backend::attention(uint32_t layer, tensor_view qkv, const norm_weight*
                         work_.decode_workspace(sizes_.rows, split), view(out)),
           "attention");
   if (tile_count_ > 0)
-    check(attend_prefill(on(), arrays_, view(qkv), how, pages,
-                         input_.as<query_tile>(places_.tiles), tile_count_, view(out)),
+    check(attend_prefill(on(), arrays_, view(qkv), how, pages, input_.as<query_tile>(places_.tiles),
+                         tile_count_, view(out)),
           "attention");
 }
 

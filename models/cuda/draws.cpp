@@ -68,8 +68,8 @@ slot_sampling sampling_of(const sequence_start& start, uint32_t slot) {
   s.presence_penalty = p.presence_penalty;
   s.counts_row = counts_tokens(p) ? slot : UINT32_MAX;
   if (masks_ends(p)) {
-    s.eos_from = std::max(p.min_length,
-                          p.min_new_tokens > 0 ? start.prompt_length + p.min_new_tokens : 0);
+    s.eos_from =
+        std::max(p.min_length, p.min_new_tokens > 0 ? start.prompt_length + p.min_new_tokens : 0);
     s.eos_count = static_cast<uint32_t>(std::min<size_t>(p.eos_tokens.size(), max_slot_eos));
     std::copy_n(p.eos_tokens.begin(), s.eos_count, s.eos);
   }
@@ -104,10 +104,8 @@ void request_draws(std::span<const draw> draws, std::span<draw_request> picked,
       on_host.push_back(i);
       continue;
     }
-    request = {.row = d.layout_row,
-               .position = d.position,
-               .target = d.target,
-               .top_n = d.wants.top_n};
+    request = {
+        .row = d.layout_row, .position = d.position, .target = d.target, .top_n = d.wants.top_n};
   }
 }
 
@@ -125,10 +123,10 @@ void take_draw(const draw& d, const draw_result& result, const top_entry* top) {
     return;
   if (result.fault != draw_fault::none) {
     into.fault = ec::row_fault;
-    into.fault_text = (d.target >= 0 ? "no log-probability for prompt token " + std::to_string(d.target)
-                                     : "no token can be chosen at position " +
-                                           std::to_string(d.position)) +
-                      ": " + std::string{text_of(result.fault)};
+    into.fault_text =
+        (d.target >= 0 ? "no log-probability for prompt token " + std::to_string(d.target)
+                       : "no token can be chosen at position " + std::to_string(d.position)) +
+        ": " + std::string{text_of(result.fault)};
     return;
   }
   if (d.target >= 0) {

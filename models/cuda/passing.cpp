@@ -2,7 +2,7 @@
 
 namespace troupe::models::cuda {
 
-class passed_storage final : public activation::storage {
+class passed_storage final : public models::activation::storage {
 public:
   passed_storage(std::shared_ptr<passed_buffers> home,
                  std::unique_ptr<passed_buffers::buffer> buffer, size_t bytes)
@@ -39,7 +39,8 @@ private:
   std::vector<std::byte> on_host_;
 };
 
-activation passed_buffers::send(const void* from, size_t rows, size_t columns, cudaStream_t on) {
+models::activation passed_buffers::send(const void* from, size_t rows, size_t columns,
+                                        cudaStream_t on) {
   std::unique_ptr<buffer> b;
   {
     std::lock_guard guard{mutex_};
@@ -64,15 +65,15 @@ activation passed_buffers::send(const void* from, size_t rows, size_t columns, c
           std::make_shared<passed_storage>(shared_from_this(), std::move(b), bytes)};
 }
 
-void receive_activation(const activation& from, void* to, int device, cudaStream_t on) {
+void receive_activation(const models::activation& from, void* to, int device, cudaStream_t on) {
   if (auto* storage = dynamic_cast<passed_storage*>(from.data())) {
     storage->copy_to(to, device, on);
     return;
   }
   // Off the wire: pageable memory, so the call has read it when it returns.
-  check(cudaMemcpyAsync(to, from.data()->host_bytes(), from.byte_size(), cudaMemcpyHostToDevice,
-                        on),
-        "copying an activation");
+  check(
+      cudaMemcpyAsync(to, from.data()->host_bytes(), from.byte_size(), cudaMemcpyHostToDevice, on),
+      "copying an activation");
 }
 
 } // namespace troupe::models::cuda

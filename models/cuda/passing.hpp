@@ -19,7 +19,7 @@ public:
 
   /// Copies rows, [rows, columns] fp32 without gaps, behind what `on` does now.
   /// Errors: throws device_failure.
-  activation send(const void* from, size_t rows, size_t columns, cudaStream_t on);
+  models::activation send(const void* from, size_t rows, size_t columns, cudaStream_t on);
 
 private:
   friend class passed_storage;
@@ -38,6 +38,6 @@ private:
 
 /// Copies an activation to `to`, behind what `on` does now: from a GPU's buffer directly, else from
 /// host bytes. @param device The current one. Errors: throws device_failure.
-void receive_activation(const activation& from, void* to, int device, cudaStream_t on);
+void receive_activation(const models::activation& from, void* to, int device, cudaStream_t on);
 
 } // namespace troupe::models::cuda

@@ -48,9 +48,8 @@ void recordings::abandon(cudaStream_t on) noexcept {
 }
 
 size_t recordings::count() const {
-  return static_cast<size_t>(std::count_if(entries_.begin(), entries_.end(), [](const auto& e) {
-    return e.second.graph != nullptr;
-  }));
+  return static_cast<size_t>(std::count_if(
+      entries_.begin(), entries_.end(), [](const auto& e) { return e.second.graph != nullptr; }));
 }
 
 void recordings::clear() noexcept {

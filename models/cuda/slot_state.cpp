@@ -41,7 +41,8 @@ size_t slot_state::bytes_for(const device_stage_shape& shape, uint32_t slots) {
 
 slot_state::slot_state(const device_stage_shape& shape, uint32_t slots)
     : shape_(shape), stride_(stride_for(shape)), slots_(slots),
-      places_(places_for(shape, stride_, slots)), memory_(zeroed_buffer(places_.end * sizeof(uint32_t))) {}
+      places_(places_for(shape, stride_, slots)),
+      memory_(zeroed_buffer(places_.end * sizeof(uint32_t))) {}
 
 bool slot_state::ensure(uint32_t slot, cudaStream_t stream) {
   if (slot < slots_)
@@ -51,8 +52,8 @@ bool slot_state::ensure(uint32_t slot, cudaStream_t stream) {
   device_buffer larger{to.end * sizeof(uint32_t)};
   check(cudaMemsetAsync(larger.data(), 0, larger.size(), stream), "clearing the sequences' state");
   // Every part keeps its order, and grows at its end.
-  const auto from_parts = {size_t{0}, places_.tables, places_.sampling, places_.frequencies,
-                           places_.rotations, places_.end};
+  const auto from_parts = {size_t{0},           places_.tables,    places_.sampling,
+                           places_.frequencies, places_.rotations, places_.end};
   const auto to_parts = {size_t{0}, to.tables, to.sampling, to.frequencies, to.rotations, to.end};
   const auto new_place = [&](size_t place) {
     size_t part = 0;
@@ -64,7 +65,7 @@ bool slot_state::ensure(uint32_t slot, cudaStream_t stream) {
     const size_t words = from_parts.begin()[part + 1] - from_parts.begin()[part];
     if (words > 0)
       check(cudaMemcpyAsync(larger.as<uint32_t>() + to_parts.begin()[part],
-                            words() + from_parts.begin()[part], words * sizeof(uint32_t),
+                            this->words() + from_parts.begin()[part], words * sizeof(uint32_t),
                             cudaMemcpyDeviceToDevice, stream),
             "moving the sequences' state");
   }

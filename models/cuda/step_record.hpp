@@ -23,7 +23,8 @@ struct step_record {
   pinned_buffer logits;  ///< Rows that the host samples, fp32.
   event done;
   std::vector<draw> draws;
-  std::vector<uint32_t> on_host; ///< Of `draws`, ascending; row i of `logits` belongs to on_host[i].
+  std::vector<uint32_t>
+      on_host; ///< Of `draws`, ascending; row i of `logits` belongs to on_host[i].
   size_t picked = 0;
   bool has_top = false;
   std::function<void()> notify;

@@ -87,8 +87,8 @@ size_t linear_bytes(const device_backend_options& o, const step_limits& limits) 
   for (const auto& c : {qkv, up, out, down})
     most = std::max(most, linear_scratch_bytes(c));
   if (s.ends)
-    most = std::max(most, linear_scratch_bytes(call(limits.logits_rows, s.vocabulary, s.hidden,
-                                                    element::fp32)));
+    most = std::max(most, linear_scratch_bytes(
+                              call(limits.logits_rows, s.vocabulary, s.hidden, element::fp32)));
   return most;
 }
 

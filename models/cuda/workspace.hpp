@@ -16,7 +16,7 @@ namespace troupe::models::cuda {
 /// Most rows and tokens, filled up.
 struct step_limits {
   uint32_t tokens = 0;
-  uint32_t rows = 0;       ///< Rows of any step.
+  uint32_t rows = 0;        ///< Rows of any step.
   uint32_t logits_rows = 0; ///< Rows of logits at once.
 };
 step_limits limits_of(const device_stage_shape& shape);
