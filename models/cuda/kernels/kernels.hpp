@@ -174,8 +174,8 @@ struct decode_split {
 decode_split choose_decode_split(const device_traits& device, uint32_t rows, uint32_t kv_heads,
                                  uint32_t context, bool batch_invariant);
 
-/// Scratch that `attend_decode` needs; its first `rows * kv_heads` words are counters that must be
-/// zero before the first use (each launch leaves them zero).
+/// Scratch that `attend_decode` needs. All of it must be zero before the first use: it begins with
+/// counters, which each launch leaves zero. Launches that may run side by side need one each.
 size_t decode_workspace_bytes(uint32_t rows, uint32_t heads, uint32_t kv_heads, uint32_t head_size,
                               decode_split split);
 

@@ -1,0 +1,57 @@
+#include "troupe/models/cuda/kernels/heads.hpp"
+
+namespace troupe::models::cuda {
+
+namespace {
+
+constexpr int warps = 8;
+
+/// A warp per head of a token: q in place, k and v into the pages.
+template <class E>
+__global__ void __launch_bounds__(warps * 32)
+    rotary_kernel(const step_arrays step, E* qkv, size_t stride, const head_arguments how,
+                  const kv_pages pages) {
+  release_next();
+  wait_for_previous();
+  const uint32_t token = blockIdx.x;
+  const uint32_t head = blockIdx.y * warps + threadIdx.x / 32;
+  const uint32_t row = step.token_rows[token];
+  if (row == no_row || head >= how.heads + 2 * how.kv_heads)
+    return;
+  const uint32_t slot = step.slots[row], position = step.positions[token], size = how.head_size;
+  E* from = qkv + token * stride + static_cast<size_t>(head) * size;
+  if (head < how.heads) {
+    how.work(false, position, slot).run(from, from, size);
+    return;
+  }
+  const bool key = head < how.heads + how.kv_heads;
+  const uint32_t kv_head = (head - how.heads) % how.kv_heads;
+  const page_reader reader(pages, kv_head);
+  E* to =
+      const_cast<E*>(reader.key<E>(step.block_tables + slot * step.table_stride, position, size));
+  if (key) {
+    how.work(true, position, slot).run(from, to, size);
+    return;
+  }
+  to = reinterpret_cast<E*>(reinterpret_cast<unsigned char*>(to) + reader.values_after);
+  head_work{}.run(from, to, size);
+}
+
+} // namespace
+
+cudaError_t rotate_and_store(const launcher& on, const step_arrays& step, const matrix& qkv,
+                             uint32_t heads, const norm* q_norm, const norm* k_norm,
+                             const rotation& by, const kv_pages& pages) {
+  if (qkv.type != pages.type || pages.head_size > 256 || pages.head_size == 0 ||
+      (by.frequencies != nullptr && pages.head_size % 2 != 0))
+    return cudaErrorInvalidValue;
+  const auto how = head_arguments_of(q_norm, k_norm, by, heads, pages);
+  const dim3 grid{step.count, ceil_div(heads + 2 * pages.kv_heads, warps)};
+  return with_element(qkv.type, [&](auto* e) {
+    using E = std::remove_pointer_t<decltype(e)>;
+    return launch(on, rotary_kernel<E>, grid, warps * 32, 0, step, static_cast<E*>(qkv.data),
+                  qkv.stride, how, pages);
+  });
+}
+
+} // namespace troupe::models::cuda
