@@ -4,10 +4,13 @@
 #include <string>
 
 #include "troupe/models/sampling/decimal.hpp"
+#include "troupe/models/sampling/needs_host.hpp"
 
 namespace troupe::models::cuda {
 
 namespace {
+
+static_assert(device_top_n == max_top && device_eos_tokens == max_slot_eos);
 
 bool masks_ends(const sampling_params& p) {
   return (p.min_length > 0 || p.min_new_tokens > 0) && !p.eos_tokens.empty();
@@ -77,20 +80,11 @@ slot_sampling sampling_of(const sequence_start& start, uint32_t slot) {
 }
 
 bool draws_on_host(const draw& d) {
-  if (d.wants.top_n > max_top)
-    return true;
   if (d.sampler == nullptr)
-    return false;
-  if (d.wants.candidates > 0 || d.target >= 0)
-    return true;
-  const auto& p = d.sampler->params();
-  const auto cut = [](float cutoff) { return cutoff > 0.0f && cutoff < 1.0f; };
-  return (p.sample && (p.typical_p < 1.0f || cut(p.epsilon_cutoff) || cut(p.eta_cutoff))) ||
-         p.no_repeat_ngram_size > 0 || p.encoder_no_repeat_ngram_size > 0 ||
-         !p.logit_bias.empty() || !p.bad_words.empty() || !p.suppress_tokens.empty() ||
-         !p.begin_suppress_tokens.empty() || p.forced_bos_token >= 0 ||
-         !p.forced_eos_tokens.empty() || p.decay_factor != 1.0f ||
-         (masks_ends(p) && p.eos_tokens.size() > max_slot_eos);
+    return d.wants.top_n > max_top;
+  auto wants = d.wants;
+  wants.hidden_state = false; // That comes from elsewhere.
+  return d.target >= 0 || needs_host(d.sampler->params(), wants);
 }
 
 void request_draws(std::span<const draw> draws, std::span<draw_request> picked,

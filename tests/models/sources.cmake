@@ -16,3 +16,7 @@ troupe_test(models_smollm2_test
   SOURCES smollm2_test.cpp
   LINKS models_test_support
   TIMEOUT 600)
+
+if(TROUPE_CUDA)
+  add_subdirectory(cuda/emulation)
+endif()
