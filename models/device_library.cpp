@@ -85,6 +85,13 @@ caf::expected<const device_entry*> open_device_library() {
   return table;
 }
 
+bool may_have_devices() {
+  std::error_code ignored;
+  const char* path = std::getenv("TROUPE_CUDA_LIBRARY");
+  return (path != nullptr && *path != '\0') || fs::exists("/dev/nvidiactl", ignored) ||
+         fs::exists("/dev/nvidia0", ignored) || fs::exists("/dev/dxg", ignored);
+}
+
 caf::expected<std::vector<device_description>> list_devices() {
   auto library = open_device_library();
   if (!library)

@@ -82,6 +82,9 @@ caf::expected<const device_entry*> open_device_library();
 /// As above, but a certain file, each time anew.
 caf::expected<const device_entry*> open_device_library(const std::string& path);
 
+/// Whether it is worth a look: the kernel shows an NVIDIA device, or TROUPE_CUDA_LIBRARY is set.
+bool may_have_devices();
+
 /// The GPUs there are. Errors: as open_device_library, and no driver, too old a driver, no device.
 caf::expected<std::vector<device_description>> list_devices();
 

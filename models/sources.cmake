@@ -15,12 +15,14 @@ troupe_library(troupe_models
     decoder_weights.cpp
     device_build.cpp
     device_library.cpp
+    device_plan.cpp
     dummy/dummy_model.cpp
     host_memory.cpp
     inspect.cpp
     loading/checkpoint.cpp
     loading/json_file.cpp
     loading/mapped_file.cpp
+    loading/random_weights.cpp
     loading/safetensors.cpp
     placement.cpp
     plan.cpp
