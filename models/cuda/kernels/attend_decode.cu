@@ -139,6 +139,7 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
   for (int j = 0; j < joins; ++j)
     q[j] = *reinterpret_cast<const uint4*>(&queries[g][(t + 4 * j) * 8]);
 
+  const uint32_t lowest = a.window != 0 && length > a.window ? length - a.window : 0;
   const uint32_t ring = shared_address(shared) + warp * stages * 2 * half_stage;
   uint32_t ahead = range.first + warp * tile, fill = 0;
   auto fetch = [&] {
@@ -146,7 +147,8 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
 #pragma unroll
       for (int i = 0; i < tile * chunks / 32; ++i) {
         const uint32_t r = (i * 32 + lane) / chunks, chunk = lane % chunks;
-        const bool valid = ahead + r < length;
+        // Blocks before the window may be someone else's by now.
+        const bool valid = ahead + r < length && ahead + r >= lowest;
         const E* key = reader.key<E>(table, valid ? ahead + r : position, D) + chunk * 8;
         const uint32_t to = ring + fill * 2 * half_stage;
         copy16(to + (r * chunks + (chunk ^ ((r & 1) << 2))) * 16, key, valid);
@@ -163,7 +165,6 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
     fetch();
 
   const float scale = a.scale * 1.44269504088896341f; // Powers of two are what the chip computes.
-  const uint32_t lowest = a.window != 0 && length > a.window ? length - a.window : 0;
   float top = -INFINITY, mass = 0;
   float sums[chunks][2];
 #pragma unroll
