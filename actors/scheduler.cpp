@@ -198,6 +198,18 @@ void arm_slot_timeouts(scheduler_ptr self) {
       self->delayed_send(self, std::chrono::milliseconds(ms), timeout_atom_v, id);
 }
 
+/// What padding every sequence to the step's longest would have wasted.
+double sparsity_of(const step& s) {
+  uint64_t longest = 0, all = 0;
+  for (const auto& row : s.rows) {
+    const auto length = uint64_t{row.position} + row.token_count;
+    longest = std::max(longest, length);
+    all += length;
+  }
+  const auto cells = longest * s.rows.size();
+  return cells == 0 ? 0 : static_cast<double>(cells - all) / static_cast<double>(cells);
+}
+
 void tick(scheduler_ptr self) {
   auto& state = self->state;
   state.ticking = false;
@@ -213,6 +225,7 @@ void tick(scheduler_ptr self) {
     if (auto& m = state.options.model) {
       m->step_rows.observe(static_cast<double>(s.rows.size()));
       m->step_tokens.observe(static_cast<double>(s.tokens.size()));
+      m->batch_sparsity.observe(sparsity_of(s));
     }
     broadcast(self, std::move(s));
     ++splits;

@@ -19,6 +19,7 @@ enum class kind : uint8_t {
   choice,       ///< One of the option's words, in any case.
   text,         ///< Anything.
   list,         ///< ["a", "b"]
+  rate,         ///< N or N/DURATION, kept as text.
 };
 
 /// Whom an option belongs to, and so where it is read from (docs/options.md, "Where settings come
@@ -67,13 +68,19 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "chunked_read_timeout", .level = scope::server, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a client that doesn't read its stream, and for the next chunk of an answer", .flag = "--chunked-read-timeout", .least = 0.001, .most = 86400},
   {.key = "drain_timeout", .level = scope::server, .type = kind::seconds, .fallback = "30", .help = "Time that running requests have to finish after SIGTERM", .flag = "--drain-timeout", .most = 86400},
   {.key = "request_id_header_key", .level = scope::server, .type = kind::text, .fallback = "x-request-id", .help = "Header that carries the id of a request"},
+  {.key = "wait_model_loading", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Take connections only once the start-up models have loaded, and end with exit code 1 when one fails; false: answer at once, /ping tells how far they are", .flag = "--wait-model-loading"},
+  {.key = "allow_multi_status", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "/ping answers 207 while a model is loading"},
+  {.key = "error_rate_wlm", .level = scope::server, .type = kind::rate, .fallback = "", .help = "More requests than this refused for lack of room or readiness (503, 507) make /ping answer 503 for good"},
+  {.key = "error_rate_server", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for answers with 424 and other 5xx"},
+  {.key = "error_rate_model", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for requests during which the model failed"},
+  {.key = "error_rate_any", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for all of these together"},
   {.key = "cors_allowed_origin", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Origin"},
   {.key = "cors_allowed_methods", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Methods"},
   {.key = "cors_allowed_headers", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Headers"},
   {.key = "bad_request_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that is refused before inference, on LMI routes", .least = 400, .most = 599},
-  {.key = "wlm_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status while a model is not ready, on LMI routes", .least = 400, .most = 599},
+  {.key = "wlm_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status while a model is not ready, and of a call that took longer than predict_timeout without rolling batch, on LMI routes", .least = 400, .most = 599},
   {.key = "throttle_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status when the job queue is full, on LMI routes", .least = 400, .most = 599},
-  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that did not finish within its deadline, on LMI routes; no batch slot in time is bad_request_http_code", .least = 400, .most = 599},
+  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Accepted for the sake of existing files; no answer has it: no batch slot in time is bad_request_http_code, a call that took too long wlm_error_http_code", .least = 400, .most = 599},
   {.key = "server_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "500", .help = "Status of every other failure, on LMI routes", .least = 400, .most = 599},
   {.key = "prometheus", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Serve metrics at /metrics and /server/metrics"},
   {.key = "trust_request_chat_template", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Let a request bring its own chat template; a hostile one can end the process", .flag = "--trust-request-chat-template"},
@@ -120,7 +127,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: what weights leave of a GPU; on CPU a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
   {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .least = 1, .most = 1024},
   {.key = "option.prefix_cache", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Reuse keys and values of prompts that begin alike", .flag = "--prefix-cache"},
-  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; a request that has one takes the time it needs", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
+  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; with rolling_batch=disable the longest time of a whole call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
 
   // What it answers.
   {.key = "option.output_formatter", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Form of answers on LMI routes; unset: json, or jsonlines when streamed", .words = "json jsonlines sse json_chat jsonlines_chat sse_chat", .lenient = true},

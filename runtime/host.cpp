@@ -33,6 +33,8 @@ host::host(const config::settings& server)
 host::~host() {
   stop_engine(engine_);
   engine_ = nullptr;
+  exit_deadline deadline{10s, "ended by force: a thread that loads the model does not come back"};
+  system_ = nullptr;
 }
 
 namespace {
