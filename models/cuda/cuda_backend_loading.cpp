@@ -102,7 +102,8 @@ caf::error cuda_backend::make_pages(const attention_shape& shape) {
   layer_bytes_ = layer_block_bytes(pages_of(0));
   block_bytes_ = layer_bytes_ * shape.layers;
   auto reserved = made([&] {
-    pages_ = device_buffer{block_bytes_ * shape.blocks};
+    // Whatever lay there before must not meet a product as NaN, masked or not.
+    pages_ = zeroed_buffer(block_bytes_ * shape.blocks);
     return true;
   });
   return reserved ? caf::error{} : reserved.error();
