@@ -108,7 +108,8 @@ void cuda_backend::choose_sizes(const step_layout& layout) {
       has_one_token_row_ = true;
       longest = std::max(longest, row.position + 1);
     }
-  context_ = context_class(longest, options_.shape.context);
+  context_ = options_.batch_invariant ? options_.shape.context
+                                      : context_class(longest, options_.shape.context);
   sizes_.tokens = one_token_rows_ ? rows_bucket(tokens) : tokens_bucket(tokens);
   sizes_.rows =
       one_token_rows_ ? sizes_.tokens : rows_bucket(static_cast<uint32_t>(layout.rows.size()));

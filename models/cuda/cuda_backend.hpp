@@ -82,6 +82,8 @@ private:
     return pages_.as<std::byte>(size_t{index} * block_bytes_);
   }
   kv_pages pages_of(uint32_t layer) const;
+  /// Null: our own kernels, whose bits do not depend on the number of rows, serve every size.
+  gemm_library* products() const { return options_.batch_invariant ? nullptr : gemm_.get(); }
   launcher on() const { return {stream_.get(), traits_, true}; }
   void require_room(uint32_t slot);
   void collect_requests(const step_layout& layout);

@@ -68,7 +68,7 @@ void cuda_backend::linear(const linear_weight& weight, tensor_view in, tensor_vi
   call.accumulate = accumulate;
   call.y = view(out);
   call.scratch = work_.linear_scratch();
-  check(cuda::linear(on(), call, gemm_.get()), "a matrix product");
+  check(cuda::linear(on(), call, products()), "a matrix product");
 }
 
 void cuda_backend::norm_linear(const norm_weight& by, const linear_weight& weight, tensor_view in,
@@ -80,7 +80,7 @@ void cuda_backend::norm_linear(const norm_weight& by, const linear_weight& weigh
   call.by = of(weight).view();
   call.y = view(out);
   call.scratch = work_.linear_scratch();
-  check(cuda::linear(on(), call, gemm_.get()), "a matrix product");
+  check(cuda::linear(on(), call, products()), "a matrix product");
 }
 
 void cuda_backend::norm_linear_activated(const norm_weight& by, const linear_weight& weight,
@@ -95,7 +95,7 @@ void cuda_backend::norm_linear_activated(const norm_weight& by, const linear_wei
   call.gated = of(weight).gated;
   call.y = view(out);
   call.scratch = work_.linear_scratch();
-  check(cuda::linear(on(), call, gemm_.get()), "a matrix product");
+  check(cuda::linear(on(), call, products()), "a matrix product");
 }
 
 void cuda_backend::attention(uint32_t layer, tensor_view qkv, const norm_weight* q_norm,

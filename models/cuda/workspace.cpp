@@ -116,7 +116,8 @@ uint64_t working_bytes(const device_backend_options& o, const device_traits& dev
   // Each bucket has workspaces of its own.
   for (uint32_t rows = 1; rows <= limits.rows; rows = rows_bucket(rows + 1)) {
     for (uint32_t context = 1024;; context *= 4) {
-      const auto most = context_class(context, o.shape.context);
+      const auto most =
+          o.batch_invariant ? o.shape.context : context_class(context, o.shape.context);
       sum += decode_workspace_bytes(rows, o.shape.heads, o.shape.kv_heads, o.shape.head_size,
                                     choose(o, device, rows, most));
       if (most == o.shape.context || context > (1u << 28))
