@@ -12,7 +12,7 @@ constexpr int tile = 16;  // Positions that a warp takes at a time.
 constexpr int stages = 3; // Tiles of a warp under way.
 constexpr int group = 8;  // Query heads of a block: they share a kv head.
 constexpr int most_parts = 128;
-constexpr int least_part = tile * warps;
+constexpr int least_part = 256; // Joining parts costs as much as some tiles.
 
 struct arguments {
   step_arrays step;
@@ -50,28 +50,48 @@ struct part_range {
   }
 };
 
-/// Adds up the parts of a head in their order. Runs in the block that finished last.
+/// Adds up the parts of some heads in their order. Runs in the block that finished last.
+/// @param shares [group, most_parts] in shared memory.
 template <class E, int D>
 __device__ void combine(const arguments& a, uint32_t row, uint32_t token, uint32_t first_head,
-                        uint32_t heads, uint32_t used) {
-  const uint32_t parts = a.split.parts;
+                        uint32_t heads, uint32_t used, float* shares) {
+  const uint32_t parts = a.split.parts, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const float* marks = a.partial + size_t{a.step.rows} * a.heads.heads * parts * D;
-  for (uint32_t i = threadIdx.x; i < heads * D; i += warps * 32) {
-    const uint32_t head = first_head + i / D, d = i % D;
-    const size_t base = (size_t{row} * a.heads.heads + head) * parts;
-    float top = -INFINITY;
-    for (uint32_t p = 0; p < used; ++p)
-      top = fmaxf(top, __ldcg(marks + (base + p) * 2));
-    float mass = 0, sum = 0;
-    for (uint32_t p = 0; p < used; ++p) {
-      const float highest = __ldcg(marks + (base + p) * 2);
-      if (highest == -INFINITY)
-        continue;
-      const float share = exp2f(highest - top);
-      mass += share * __ldcg(marks + (base + p) * 2 + 1);
-      sum += share * __ldcg(a.partial + (base + p) * D + d);
+  for (uint32_t h = warp; h < heads; h += warps) {
+    const float* mark = marks + (size_t{row} * a.heads.heads + first_head + h) * parts * 2;
+    float tops[most_parts / 32], masses[most_parts / 32], top = -INFINITY, mass = 0;
+#pragma unroll
+    for (int i = 0; i < most_parts / 32; ++i) {
+      const uint32_t p = i * 32 + lane;
+      tops[i] = p < used ? __ldcg(mark + p * 2) : -INFINITY;
+      masses[i] = p < used ? __ldcg(mark + p * 2 + 1) : 0.0f;
+      top = fmaxf(top, tops[i]);
     }
-    static_cast<E*>(a.out)[token * a.out_stride + head * D + d] = narrow<E>(sum / mass);
+    top = warp_max(top);
+#pragma unroll
+    for (int i = 0; i < most_parts / 32; ++i) {
+      tops[i] = tops[i] == -INFINITY ? 0.0f : exp2f(tops[i] - top);
+      mass += tops[i] * masses[i];
+    }
+    mass = warp_sum(mass);
+#pragma unroll
+    for (int i = 0; i < most_parts / 32; ++i)
+      shares[h * most_parts + i * 32 + lane] = tops[i] / mass;
+  }
+  __syncthreads();
+  for (uint32_t i = threadIdx.x * 2; i < heads * D; i += warps * 32 * 2) {
+    const uint32_t h = i / D, d = i % D;
+    const float* from = a.partial + (size_t{row} * a.heads.heads + first_head + h) * parts * D + d;
+    float2 sum = {0, 0};
+#pragma unroll 8
+    for (uint32_t p = 0; p < used; ++p) {
+      const float share = shares[h * most_parts + p];
+      const float2 v = __ldcg(reinterpret_cast<const float2*>(from + size_t{p} * D));
+      sum.x += share * v.x;
+      sum.y += share * v.y;
+    }
+    *reinterpret_cast<uint32_t*>(static_cast<E*>(a.out) + token * a.out_stride +
+                                 (first_head + h) * D + d) = pack<E>(sum.x, sum.y);
   }
 }
 
@@ -82,22 +102,23 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
   constexpr int half_stage = tile * D * 2; // Bytes of keys, or of values.
   constexpr int joins = D / 32;            // Pieces of q and k that a thread holds.
   extern __shared__ __align__(128) unsigned char shared[];
-  __shared__ E queries[group][D];
+  __shared__ __align__(16) E queries[group][D], newest_key[D], newest_value[D];
   __shared__ float tops[warps][group], masses[warps][group];
   __shared__ bool last_one;
 
   release_next();
-  wait_for_previous();
-
+  // What the step is about, and keys and values of earlier steps, are there already: see
+  // `launcher`.
   const uint32_t row = blockIdx.z, part = blockIdx.x;
-  if (a.step.token_counts[row] != 1)
+  const uint32_t tokens = a.step.token_counts[row], token = a.step.first_tokens[row],
+                 slot = a.step.slots[row];
+  if (tokens != 1)
     return;
   const uint32_t per_kv = a.heads.heads / a.heads.kv_heads;
   const uint32_t groups = (per_kv + group - 1) / group;
   const uint32_t kv_head = blockIdx.y / groups, inner = blockIdx.y % groups * group;
   const uint32_t first_head = kv_head * per_kv + inner;
   const uint32_t heads = min(static_cast<uint32_t>(group), per_kv - inner);
-  const uint32_t token = a.step.first_tokens[row], slot = a.step.slots[row];
   const uint32_t position = a.step.positions[token], length = position + 1;
   const part_range range(length, a.window, a.split, part);
   if (part >= range.used)
@@ -105,40 +126,9 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
   const uint32_t* table = a.step.block_tables + slot * a.step.table_stride;
   const page_reader reader(a.pages, kv_head);
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const bool any = range.first < range.last;
+  const bool newest = range.last == length && range.first < range.last;
 
-  // Keys and values of this step: written by the block whose part ends with them, before it reads.
-  E* vector = static_cast<E*>(a.qkv) + token * a.stride;
-  if constexpr (Fused) {
-    if (range.last == length && any && inner == 0) {
-      E* key = const_cast<E*>(reader.key<E>(table, position, D));
-      if (warp == 0)
-        a.heads.work(true, position, slot).run(vector + (a.heads.heads + kv_head) * D, key, D);
-      else if (warp == 1)
-        head_work{}.run(vector + (a.heads.heads + a.heads.kv_heads + kv_head) * D,
-                        key + reader.values_after / sizeof(E), D);
-    }
-  }
-  for (uint32_t h = warp; h < group; h += warps) {
-    if (h < heads) {
-      const E* from = vector + (first_head + h) * D;
-      if constexpr (Fused)
-        a.heads.work(false, position, slot).run(from, queries[h], D);
-      else
-        for (uint32_t i = lane; i < D; i += 32)
-          queries[h][i] = from[i];
-    } else {
-      for (uint32_t i = lane; i < D; i += 32)
-        queries[h][i] = narrow<E>(0);
-    }
-  }
-  __syncthreads();
-
-  uint4 q[joins];
-#pragma unroll
-  for (int j = 0; j < joins; ++j)
-    q[j] = *reinterpret_cast<const uint4*>(&queries[g][(t + 4 * j) * 8]);
-
+  // The newest key and value come another way than the others.
   const uint32_t lowest = a.window != 0 && length > a.window ? length - a.window : 0;
   const uint32_t ring = shared_address(shared) + warp * stages * 2 * half_stage;
   uint32_t ahead = range.first + warp * tile, fill = 0;
@@ -148,7 +138,7 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
       for (int i = 0; i < tile * chunks / 32; ++i) {
         const uint32_t r = (i * 32 + lane) / chunks, chunk = lane % chunks;
         // Blocks before the window may be someone else's by now.
-        const bool valid = ahead + r < length && ahead + r >= lowest;
+        const bool valid = ahead + r < position && ahead + r >= lowest;
         const E* key = reader.key<E>(table, valid ? ahead + r : position, D) + chunk * 8;
         const uint32_t to = ring + fill * 2 * half_stage;
         copy16(to + (r * chunks + (chunk ^ ((r & 1) << 2))) * 16, key, valid);
@@ -164,6 +154,51 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
   for (int s = 0; s < stages - 1; ++s)
     fetch();
 
+  const head_work query_work = a.heads.work(false, position, slot);
+  const head_work key_work = a.heads.work(true, position, slot);
+  head_angles<D> angles;
+  if constexpr (Fused)
+    angles.compute(query_work);
+
+  wait_for_previous();
+
+  const E* vector = static_cast<const E*>(a.qkv) + token * a.stride;
+  E* page = const_cast<E*>(reader.key<E>(table, position, D));
+  const E* key_from = Fused ? vector + (a.heads.heads + kv_head) * D : page;
+  const E* value_from = Fused ? vector + (a.heads.heads + a.heads.kv_heads + kv_head) * D
+                              : page + reader.values_after / sizeof(E);
+  // Tasks of the warps: eight queries, the key, the value.
+  for (uint32_t task = warp; task < group + 2; task += warps) {
+    if (task < heads) {
+      const E* from = vector + (first_head + task) * D;
+      if constexpr (Fused)
+        angles.run(query_work, from, queries[task]);
+      else
+        copy_head<D>(from, queries[task]);
+    } else if (task < group) {
+      for (uint32_t i = lane; i < D; i += 32)
+        queries[task][i] = narrow<E>(0);
+    } else if (newest && task == group) {
+      if constexpr (Fused) {
+        angles.run(key_work, key_from, newest_key);
+        if (inner == 0)
+          copy_head<D>(newest_key, page);
+      } else {
+        copy_head<D>(key_from, newest_key);
+      }
+    } else if (newest) {
+      copy_head<D>(value_from, newest_value);
+      if (Fused && inner == 0)
+        copy_head<D>(newest_value, page + reader.values_after / sizeof(E));
+    }
+  }
+  __syncthreads();
+
+  uint4 q[joins];
+#pragma unroll
+  for (int j = 0; j < joins; ++j)
+    q[j] = *reinterpret_cast<const uint4*>(&queries[g][(t + 4 * j) * 8]);
+
   const float scale = a.scale * 1.44269504088896341f; // Powers of two are what the chip computes.
   float top = -INFINITY, mass = 0;
   float sums[chunks][2];
@@ -175,7 +210,17 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
     wait_copies<stages - 2>();
     __syncwarp();
     fetch();
-    const unsigned char* data = shared + (warp * stages + stage) * 2 * half_stage;
+    unsigned char* data = shared + (warp * stages + stage) * 2 * half_stage;
+    if (newest && position - at < tile) {
+      const uint32_t r = position - at;
+      if (lane < chunks) {
+        auto* keys = reinterpret_cast<uint4*>(data) + r * chunks;
+        auto* values = reinterpret_cast<uint4*>(data + half_stage) + r * chunks;
+        keys[lane ^ ((r & 1) << 2)] = reinterpret_cast<const uint4*>(newest_key)[lane];
+        values[lane ^ (r & 7)] = reinterpret_cast<const uint4*>(newest_value)[lane];
+      }
+      __syncwarp();
+    }
     float scores[2][2];
 #pragma unroll
     for (int n = 0; n < 2; ++n) {
@@ -283,7 +328,7 @@ __global__ void __launch_bounds__(warps * 32, 2) decode_kernel(const arguments a
   if (!last_one)
     return;
   __threadfence();
-  combine<E, D>(a, row, token, first_head, heads, range.used);
+  combine<E, D>(a, row, token, first_head, heads, range.used, reinterpret_cast<float*>(shared));
 }
 
 template <class E, int D, bool Fused>
@@ -369,7 +414,7 @@ cudaError_t attend_decode(const launcher& on, const step_arrays& step, const mat
                           void* workspace, const matrix& out) {
   if (!valid(how, pages, split) || qkv.type != pages.type || out.type != pages.type)
     return cudaErrorInvalidValue;
-  if (!is_fast(pages))
+  if (!is_fast(pages) || !is_wide(qkv) || out.stride % 2 != 0)
     return attend_any(on, step, qkv, how, pages, nullptr, step.rows, out);
   const auto heads = head_arguments_of(nullptr, nullptr, {}, how.heads, pages);
   return run<false>(on, arguments_of(step, qkv, heads, how, pages, split, workspace, out));
@@ -380,7 +425,7 @@ cudaError_t rotate_and_attend(const launcher& on, const step_arrays& step, const
                               const attention& how, const kv_pages& pages, decode_split split,
                               void* workspace, const matrix& out) {
   if (!valid(how, pages, split) || qkv.type != pages.type || out.type != pages.type ||
-      !can_fuse_decode(how, pages))
+      !can_fuse_decode(how, pages) || !is_wide(qkv) || out.stride % 2 != 0)
     return cudaErrorInvalidValue;
   const auto heads = head_arguments_of(q_norm, k_norm, by, how.heads, pages);
   return run<true>(on, arguments_of(step, qkv, heads, how, pages, split, workspace, out));

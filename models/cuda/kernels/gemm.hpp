@@ -55,7 +55,7 @@ std::unique_ptr<gemm_library> open_gemm_library(void* workspace, size_t workspac
 /// Largest T that `linear` gives to our own kernel for a weight of this shape.
 uint32_t small_batch_limit(const device_traits& device, element type, uint32_t n, uint32_t k);
 
-/// Runs a call: fused in one kernel where T is small, else norm, cuBLASLt, bias and activation one
+/// Runs a call: the norm, then one kernel where T is small, else cuBLASLt, bias and activation one
 /// after the other. @param library Null: our own kernels serve every size (slowly for large T).
 /// With `by.type` fp32 no TF32 is used.
 cudaError_t linear(const launcher& on, const linear_call& call, gemm_library* library);

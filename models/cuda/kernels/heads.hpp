@@ -83,6 +83,71 @@ struct head_work {
   }
 };
 
+/// `head_work` for a head size that is known: the angles of a position are computed once, before
+/// its heads are there. Lane l holds the pairs l, l + 32, ..., or none.
+template <int D>
+struct head_angles {
+  static constexpr int pairs = (D / 2 + 31) / 32;
+  float cosines[pairs], sines[pairs];
+
+  __device__ void compute(const head_work& how) {
+    const uint32_t lane = threadIdx.x % 32;
+#pragma unroll
+    for (int n = 0; n < pairs; ++n) {
+      cosines[n] = 1;
+      sines[n] = 0;
+      if (how.frequencies == nullptr || lane + n * 32 >= D / 2)
+        continue;
+      sincosf(how.position * how.frequencies[lane + n * 32], &sines[n], &cosines[n]);
+      sines[n] *= how.factor;
+      cosines[n] *= how.factor;
+    }
+  }
+
+  /// The same bits as head_work::run.
+  template <class E>
+  __device__ void run(const head_work& how, const E* from, E* to) const {
+    const uint32_t lane = threadIdx.x % 32;
+    float a[pairs], b[pairs], squares = 0;
+#pragma unroll
+    for (int n = 0; n < pairs; ++n) {
+      const uint32_t i = lane + n * 32;
+      a[n] = i < D / 2 ? widen(from[i]) : 0.0f;
+      b[n] = i < D / 2 ? widen(from[i + D / 2]) : 0.0f;
+      squares += a[n] * a[n] + b[n] * b[n];
+    }
+    float inverse = 1;
+    if (how.norm_weight != nullptr)
+      inverse = rsqrtf(warp_sum(squares) / static_cast<float>(D) + how.epsilon);
+#pragma unroll
+    for (int n = 0; n < pairs; ++n) {
+      const uint32_t i = lane + n * 32;
+      if (i >= D / 2)
+        continue;
+      if (how.norm_weight != nullptr) {
+        a[n] *= inverse * how.norm_weight[i];
+        b[n] *= inverse * how.norm_weight[i + D / 2];
+      }
+      if (how.frequencies != nullptr) {
+        const float x = a[n] * cosines[n] - b[n] * sines[n];
+        b[n] = b[n] * cosines[n] + a[n] * sines[n];
+        a[n] = x;
+      }
+      to[i] = narrow<E>(a[n]);
+      to[i + D / 2] = narrow<E>(b[n]);
+    }
+    __syncwarp();
+  }
+};
+
+/// Copies a head with one warp.
+template <int D, class E>
+__device__ inline void copy_head(const E* from, E* to) {
+  const uint32_t lane = threadIdx.x % 32;
+  for (uint32_t i = lane * 2; i < D; i += 64)
+    *reinterpret_cast<uint32_t*>(to + i) = *reinterpret_cast<const uint32_t*>(from + i);
+}
+
 /// What rotation and norms need, as kernels get it.
 struct head_arguments {
   norm q_norm, k_norm; ///< A null weight: none.

@@ -48,8 +48,10 @@ struct launcher {
   cudaStream_t stream = nullptr;
   device_traits device;
   /// Lets a kernel start while the one before it drains (programmatic dependent launch, compute
-  /// capability 9.0 on). It then fetches weights ahead, so weights must not be written by the
-  /// kernel right before. Graphs capture it as well. The bits are the same either way.
+  /// capability 9.0 on). Before its turn it fetches what does not change within a step: weights,
+  /// the step's arrays, tables of frequencies, keys and values of earlier steps. So the first
+  /// kernel after anything wrote those must be launched without (`embed` always is); copies by the
+  /// driver order themselves. Graphs capture it as well. The bits are the same either way.
   bool overlap = true;
 };
 

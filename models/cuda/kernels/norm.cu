@@ -24,6 +24,14 @@ __global__ void __launch_bounds__(Threads) norm_kernel(const arguments a) {
   constexpr int pieces = Kept / width;
   __shared__ float shared[Threads / 32];
   release_next();
+  // Weights come from memory, later than everything else: so they are asked for first.
+  float weights[pieces][width];
+#pragma unroll
+  for (int i = 0; i < pieces; ++i)
+    if (const uint32_t c = threadIdx.x * width + i * Threads * width; c < a.columns)
+#pragma unroll
+      for (int n = 0; n < width; ++n)
+        weights[i][n] = a.by.weight[c + n];
   wait_for_previous();
   Out* out = static_cast<Out*>(a.out) + blockIdx.x * a.out_stride;
   const uint32_t row = a.rows != nullptr ? a.rows[blockIdx.x] : blockIdx.x;
@@ -45,16 +53,19 @@ __global__ void __launch_bounds__(Threads) norm_kernel(const arguments a) {
       v[0] = in[c];
     }
   };
-  // Calls f(column, values) for this thread's part of the row.
+  // Calls f(column, values, weights) for this thread's part of the row.
   auto each = [&](auto&& f) {
 #pragma unroll
     for (int i = 0; i < pieces; ++i)
       if (const uint32_t c = threadIdx.x * width + i * step; c < a.columns)
-        f(c, kept[i]);
+        f(c, kept[i], weights[i]);
     for (uint32_t c = threadIdx.x * width + pieces * step; c < a.columns; c += step) {
-      float v[width];
+      float v[width], w[width];
       load(c, v);
-      f(c, v);
+#pragma unroll
+      for (int n = 0; n < width; ++n)
+        w[n] = a.by.weight[c + n];
+      f(c, v, w);
     }
   };
   float sum = 0;
@@ -82,7 +93,7 @@ __global__ void __launch_bounds__(Threads) norm_kernel(const arguments a) {
   if (a.by.function == norm_function::layer) {
     mean = square;
     sum = 0;
-    each([&](uint32_t, const float(&v)[width]) {
+    each([&](uint32_t, const float(&v)[width], const float(&)[width]) {
 #pragma unroll
       for (int i = 0; i < width; ++i)
         sum += (v[i] - mean) * (v[i] - mean);
@@ -90,11 +101,11 @@ __global__ void __launch_bounds__(Threads) norm_kernel(const arguments a) {
     square = block_sum<Threads / 32>(sum, shared) / static_cast<float>(a.columns);
   }
   const float inverse = rsqrtf(square + a.by.epsilon);
-  each([&](uint32_t c, const float(&v)[width]) {
+  each([&](uint32_t c, const float(&v)[width], const float(&w)[width]) {
     float y[width];
 #pragma unroll
     for (int i = 0; i < width; ++i) {
-      y[i] = (v[i] - mean) * inverse * a.by.weight[c + i];
+      y[i] = (v[i] - mean) * inverse * w[i];
       if (a.by.bias != nullptr)
         y[i] += a.by.bias[c + i];
     }
@@ -138,7 +149,9 @@ cudaError_t normalize(const launcher& on, const norm& by, const matrix& in, cons
     if (in.columns <= 1024)
       return run<Out, 128, 8>(on, a, out.rows, wide);
     // Few rows leave the device idle, so that a row's latency is what counts.
-    return run<Out, 512, 16>(on, a, out.rows, wide);
+    if (out.rows <= 256)
+      return run<Out, 512, 8>(on, a, out.rows, wide);
+    return run<Out, 256, 16>(on, a, out.rows, wide);
   });
 }
 

@@ -12,7 +12,6 @@ __global__ void __launch_bounds__(warps * 32)
     rotary_kernel(const step_arrays step, E* qkv, size_t stride, const head_arguments how,
                   const kv_pages pages) {
   release_next();
-  wait_for_previous();
   const uint32_t token = blockIdx.x;
   const uint32_t head = blockIdx.y * warps + threadIdx.x / 32;
   const uint32_t row = step.token_rows[token];
@@ -20,15 +19,15 @@ __global__ void __launch_bounds__(warps * 32)
     return;
   const uint32_t slot = step.slots[row], position = step.positions[token], size = how.head_size;
   E* from = qkv + token * stride + static_cast<size_t>(head) * size;
+  const page_reader reader(pages, (head - how.heads) % how.kv_heads);
+  E* to =
+      const_cast<E*>(reader.key<E>(step.block_tables + slot * step.table_stride, position, size));
+  wait_for_previous();
   if (head < how.heads) {
     how.work(false, position, slot).run(from, from, size);
     return;
   }
   const bool key = head < how.heads + how.kv_heads;
-  const uint32_t kv_head = (head - how.heads) % how.kv_heads;
-  const page_reader reader(pages, kv_head);
-  E* to =
-      const_cast<E*>(reader.key<E>(step.block_tables + slot * step.table_stride, position, size));
   if (key) {
     how.work(true, position, slot).run(from, to, size);
     return;

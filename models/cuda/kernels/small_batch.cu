@@ -16,12 +16,12 @@ constexpr int stage_bytes = tile_rows * piece * 2;
 struct arguments {
   const void* x;
   size_t x_stride;
-  norm before;
   const void* w;
   const float* bias;
   void* y;
   size_t y_stride;
   uint32_t tokens, n, k;
+  uint32_t most_tiles; ///< That a warp has sums of at once.
   activation function;
   bool gated, accumulate, narrow_y;
 };
@@ -66,15 +66,12 @@ struct walk {
   }
 };
 
-template <class E, int Tokens, bool Norm>
-__global__ void __launch_bounds__(warps * 32, Tokens <= 16 ? 2 : 1)
-    small_batch_kernel(const arguments a) {
+template <class E, int Tokens>
+__global__ void __launch_bounds__(warps * 32, 2) small_batch_kernel(const arguments a) {
   constexpr int halves = Tokens / 8;
   constexpr int group_size = group_tiles<Tokens>;
   extern __shared__ __align__(128) unsigned char shared[];
   float* partial = reinterpret_cast<float*>(shared + warps * stages * stage_bytes);
-  // mean and 1 / deviation of each token
-  float* statistics = partial + warps * reduced * Tokens * tile_rows;
 
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const uint32_t g = lane / 4, t = lane % 4;
@@ -89,7 +86,7 @@ __global__ void __launch_bounds__(warps * 32, Tokens <= 16 ? 2 : 1)
   release_next();
 
   const uint32_t ring = shared_address(shared) + warp * stages * stage_bytes;
-  walk ahead(first, last, group_size, unit_tiles, pieces, warp);
+  walk ahead(first, last, a.most_tiles, unit_tiles, pieces, warp);
   uint32_t fill = 0; // Stage that is filled next.
   const uint32_t copy_row = lane / 16, copy_chunk = lane % 16;
   auto fetch = [&] {
@@ -120,52 +117,7 @@ __global__ void __launch_bounds__(warps * 32, Tokens <= 16 ? 2 : 1)
 
   wait_for_previous();
 
-  if constexpr (Norm) {
-    const float* hidden = static_cast<const float*>(a.x);
-    const bool centred = a.before.function == norm_function::layer;
-    float sums[Tokens];
-    for (int pass = centred ? 0 : 1; pass < 2; ++pass) {
-#pragma unroll
-      for (int token = 0; token < Tokens; ++token) {
-        sums[token] = 0;
-        if (token >= static_cast<int>(a.tokens))
-          continue;
-        const float mean = pass == 1 && centred ? statistics[token * 2] : 0.0f;
-        for (uint32_t c = threadIdx.x * 4; c < a.k; c += warps * 32 * 4) {
-          const float4 v = *reinterpret_cast<const float4*>(hidden + token * a.x_stride + c);
-          if (pass == 0)
-            sums[token] += (v.x + v.y) + (v.z + v.w);
-          else
-            sums[token] += ((v.x - mean) * (v.x - mean) + (v.y - mean) * (v.y - mean)) +
-                           ((v.z - mean) * (v.z - mean) + (v.w - mean) * (v.w - mean));
-        }
-      }
-#pragma unroll
-      for (int token = 0; token < Tokens; ++token) {
-        if (token >= static_cast<int>(a.tokens))
-          continue;
-        const float s = warp_sum(sums[token]);
-        if (lane == 0)
-          partial[warp * Tokens + token] = s;
-      }
-      __syncthreads();
-      if (threadIdx.x < a.tokens) {
-        float total = 0;
-        for (int i = 0; i < warps; ++i)
-          total += partial[i * Tokens + threadIdx.x];
-        total /= static_cast<float>(a.k);
-        if (pass == 0)
-          statistics[threadIdx.x * 2] = total;
-        else
-          statistics[threadIdx.x * 2 + 1] = rsqrtf(total + a.before.epsilon);
-        if (pass == 1 && !centred)
-          statistics[threadIdx.x * 2] = 0;
-      }
-      __syncthreads();
-    }
-  }
-
-  walk here(first, last, group_size, unit_tiles, pieces, warp);
+  walk here(first, last, a.most_tiles, unit_tiles, pieces, warp);
   const uint32_t groups = here.groups;
   uint32_t stage = 0;
   for (uint32_t group = 0; group < groups; ++group) {
@@ -191,26 +143,8 @@ __global__ void __launch_bounds__(warps * 32, Tokens <= 16 ? 2 : 1)
           x[h][j] = {0, 0, 0, 0};
           if (token >= a.tokens || column >= a.k)
             continue;
-          if constexpr (Norm) {
-            float v[8], scale[8];
-            load8(static_cast<const float*>(a.x) + token * a.x_stride + column, v);
-            load8(a.before.weight + column, scale);
-            const float mean = statistics[token * 2], inverse = statistics[token * 2 + 1];
-#pragma unroll
-            for (int i = 0; i < 8; ++i)
-              v[i] = (v[i] - mean) * inverse * scale[i];
-            if (a.before.bias != nullptr) {
-              load8(a.before.bias + column, scale);
-#pragma unroll
-              for (int i = 0; i < 8; ++i)
-                v[i] += scale[i];
-            }
-            x[h][j] = {pack<E>(v[0], v[1]), pack<E>(v[2], v[3]), pack<E>(v[4], v[5]),
-                       pack<E>(v[6], v[7])};
-          } else {
-            x[h][j] = *reinterpret_cast<const uint4*>(static_cast<const E*>(a.x) +
-                                                      token * a.x_stride + column);
-          }
+          x[h][j] = *reinterpret_cast<const uint4*>(static_cast<const E*>(a.x) +
+                                                    token * a.x_stride + column);
         }
       }
 #pragma unroll
@@ -303,24 +237,23 @@ __global__ void __launch_bounds__(warps * 32, Tokens <= 16 ? 2 : 1)
   }
 }
 
-template <class E, int Tokens, bool Norm>
-cudaError_t run_small(const launcher& on, const arguments& a) {
+template <class E, int Tokens>
+cudaError_t run_small(const launcher& on, arguments a) {
   const uint32_t units = ceil_div(a.gated ? a.n / 2 : a.n, tile_rows);
   const uint32_t blocks = std::min(units, static_cast<uint32_t>(on.device.multiprocessors));
   const size_t shared =
-      warps * stages * stage_bytes + (warps * reduced * tile_rows + 2) * Tokens * sizeof(float);
-  return launch(on, small_batch_kernel<E, Tokens, Norm>, blocks, warps * 32, shared, a);
+      warps * stages * stage_bytes + warps * reduced * tile_rows * Tokens * sizeof(float);
+  // Four tiles at a time read memory in longer stretches; more of them fetch x less often, which
+  // pays as soon as x is of some size. The sums are the same.
+  a.most_tiles = a.tokens <= 2 ? 4 : group_tiles<Tokens>;
+  return launch(on, small_batch_kernel<E, Tokens>, blocks, warps * 32, shared, a);
 }
 
 template <class E>
-cudaError_t run_small(const launcher& on, const arguments& a, bool normed) {
-  if (normed)
-    return run_small<E, 8, true>(on, a);
+cudaError_t run_small(const launcher& on, const arguments& a) {
   if (a.tokens <= 8)
-    return run_small<E, 8, false>(on, a);
-  if (a.tokens <= 16)
-    return run_small<E, 16, false>(on, a);
-  return run_small<E, 32, false>(on, a);
+    return run_small<E, 8>(on, a);
+  return run_small<E, 16>(on, a);
 }
 
 // --- any shape ---
@@ -380,7 +313,6 @@ __global__ void __launch_bounds__(any_warps * 32) any_kernel(const arguments a) 
 arguments arguments_of(const linear_call& call) {
   return {.x = call.x.data,
           .x_stride = call.x.stride,
-          .before = call.before != nullptr ? *call.before : norm{},
           .w = call.by.data,
           .bias = call.by.bias,
           .y = call.y.data,
@@ -388,6 +320,7 @@ arguments arguments_of(const linear_call& call) {
           .tokens = call.x.rows,
           .n = call.by.n,
           .k = call.by.k,
+          .most_tiles = 0,
           .function = call.function,
           .gated = call.gated,
           .accumulate = call.accumulate,
@@ -397,22 +330,18 @@ arguments arguments_of(const linear_call& call) {
 } // namespace
 
 bool fits_small(const linear_call& call) {
-  auto wide = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  return call.by.type != element::fp32 && call.by.k % 8 == 0 && wide(call.by.data) &&
-         is_wide(call.x) &&
-         (call.before == nullptr || (wide(call.before->weight) && wide(call.before->bias))) &&
-         (call.y.type == element::fp32 || call.y.type == call.by.type);
+  return call.before == nullptr && call.by.type != element::fp32 && call.x.type == call.by.type &&
+         call.by.k % 8 == 0 && reinterpret_cast<uintptr_t>(call.by.data) % 16 == 0 &&
+         is_wide(call.x) && (call.y.type == element::fp32 || call.y.type == call.by.type);
 }
 
 cudaError_t multiply_small(const launcher& on, const linear_call& call) {
-  const bool normed = call.before != nullptr;
-  if (!fits_small(call) || call.x.rows > (normed ? fused_norm_tokens : small_batch_tokens))
+  if (!fits_small(call) || call.x.rows > small_batch_tokens)
     return cudaErrorInvalidValue;
   const auto a = arguments_of(call);
   if (a.tokens == 0)
     return cudaSuccess;
-  return call.by.type == element::bf16 ? run_small<bf16>(on, a, normed)
-                                       : run_small<fp16>(on, a, normed);
+  return call.by.type == element::bf16 ? run_small<bf16>(on, a) : run_small<fp16>(on, a);
 }
 
 cudaError_t multiply_any(const launcher& on, const linear_call& call) {

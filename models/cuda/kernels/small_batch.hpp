@@ -5,15 +5,14 @@
 namespace troupe::models::cuda {
 
 /// Tokens that one launch of `multiply_small` takes.
-inline constexpr uint32_t small_batch_tokens = 32;
-/// Up to so many tokens the norm before a product is part of it.
-inline constexpr uint32_t fused_norm_tokens = 8;
-
-/// Whether `multiply_small` serves the call's types, sizes and alignment (T aside).
+inline constexpr uint32_t small_batch_tokens = 16;
+/// Whether `multiply_small` serves the call's types, sizes and alignment (T aside). A norm before
+/// is not among what it does: every block would normalise x again, which took longer than the
+/// separate kernel whose time the fetching of weights hides.
 bool fits_small(const linear_call& call);
 
 /// The product of at most small_batch_tokens tokens with everything that the call asks around it,
-/// in one launch. With `before` at most fused_norm_tokens. @pre fits_small(call)
+/// in one launch. @pre fits_small(call)
 ///
 /// Every block streams an equal share of the weight's rows exactly once, at memory speed; a warp
 /// takes every eighth piece of 128 input features, and the warps' sums are added in order. A

