@@ -13,7 +13,11 @@ namespace {
 
 device_traits open_device(uint32_t device) {
   check(cudaSetDevice(static_cast<int>(device)), "opening the GPU");
-  // A thread that waits sleeps: the processors have work of their own.
+  // What an earlier stage has died of sticks to the context; whoever used it is gone or dead too.
+  if (cudaDeviceSynchronize() != cudaSuccess) {
+    cudaDeviceReset();
+    cudaGetLastError();
+  }
   device_traits traits;
   check(query_device(static_cast<int>(device), traits), "asking what the GPU is");
   return traits;

@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(Threads) norm_kernel(const arguments a) {
   if (a.by.function == norm_function::layer) {
     mean = square;
     sum = 0;
-    each([&](uint32_t, const float(&v)[width]) {
+    each([&](uint32_t, const float(&v)[width], const float(&)[width]) {
 #pragma unroll
       for (int i = 0; i < width; ++i)
         sum += (v[i] - mean) * (v[i] - mean);
@@ -101,7 +101,7 @@ __global__ void __launch_bounds__(Threads) norm_kernel(const arguments a) {
     square = block_sum<Threads / 32>(sum, shared) / static_cast<float>(a.columns);
   }
   const float inverse = rsqrtf(square + a.by.epsilon);
-  each([&](uint32_t c, const float(&v)[width]) {
+  each([&](uint32_t c, const float(&v)[width], const float(&w)[width]) {
     float y[width];
 #pragma unroll
     for (int i = 0; i < width; ++i) {

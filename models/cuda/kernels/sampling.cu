@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "troupe/models/cuda/kernels/sampling_scan.hpp"
+#include "troupe/models/cuda/kernels/sampling_draw.hpp"
 
 namespace troupe::models::cuda {
 
@@ -10,8 +10,9 @@ namespace {
 
 constexpr int greedy_threads = 512;
 constexpr int greedy_warps = greedy_threads / 32;
+constexpr int unrolled = 8;
 constexpr uint32_t most_parts = 64;
-constexpr uint32_t least_part = 2048; // Logits of a part.
+constexpr uint32_t part_logits = greedy_threads * unrolled;
 constexpr uint32_t no_token = UINT32_MAX;
 
 /// A part of a raw row, or all of it: the highest value, the lowest id that has it, and the sum of
@@ -20,23 +21,41 @@ struct summary {
   float highest;
   uint32_t best;
   double sum;
-
-  __device__ void add(const summary& other) {
-    if (other.best == no_token && isnan(other.sum)) {
-      sum = other.sum;
-      return;
-    }
-    if (other.highest > highest || (other.highest == highest && other.best < best)) {
-      sum = sum * exp(static_cast<double>(highest) - other.highest) + other.sum;
-      if (highest == -INFINITY && !isnan(sum))
-        sum = other.sum;
-      highest = other.highest;
-      best = other.best;
-    } else if (other.highest != -INFINITY || isnan(other.sum)) {
-      sum += other.sum * exp(static_cast<double>(other.highest) - highest);
-    }
-  }
 };
+
+/// All parts together, by one warp, in an order that is always the same.
+__device__ summary joined(const summary* parts, uint32_t count) {
+  static_assert(most_parts == 64);
+  const uint32_t lane = threadIdx.x % 32;
+  float highest[2];
+  uint32_t best[2];
+  double sum[2];
+#pragma unroll
+  for (uint32_t n = 0; n < 2; ++n) {
+    const summary* from = parts + n * 32 + lane;
+    const bool real = n * 32 + lane < count;
+    highest[n] = real ? __ldcg(&from->highest) : -INFINITY;
+    best[n] = real ? __ldcg(&from->best) : no_token;
+    sum[n] = real ? __ldcg(&from->sum) : 0.0;
+  }
+  summary row;
+  row.highest = warp_max(fmaxf(highest[0], highest[1]));
+  uint32_t place = no_token;
+  row.sum = 0;
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+    if (highest[n] == row.highest)
+      place = min(place, best[n]);
+    row.sum += highest[n] == -INFINITY
+                   ? sum[n]
+                   : sum[n] * exp(static_cast<double>(highest[n]) - row.highest);
+  }
+  row.best = __reduce_min_sync(all_lanes, place);
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2)
+    row.sum += __shfl_xor_sync(all_lanes, row.sum, step);
+  return row;
+}
 
 struct arguments {
   step_arrays step;
@@ -89,8 +108,6 @@ __device__ void publish(const arguments& a, uint32_t index, uint32_t slot, uint3
 /// Highest value, its place and the normalizer of each row, cut into parts; the block that ends
 /// last joins them in order and answers the plain requests.
 __global__ void __launch_bounds__(greedy_threads) look_kernel(const arguments a) {
-  __shared__ summary warps[greedy_warps];
-  __shared__ bool last_one;
   release_next();
   wait_for_previous();
   const uint32_t index = blockIdx.y, part = blockIdx.x;
@@ -101,81 +118,62 @@ __global__ void __launch_bounds__(greedy_threads) look_kernel(const arguments a)
       static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride;
   const uint32_t first = part * a.part_size;
   const uint32_t last = min(first + a.part_size, a.call.logits.columns);
-  float highest = -INFINITY;
+  float highest = -INFINITY, sum = 0;
   uint32_t best = no_token;
-  for (uint32_t i = first + threadIdx.x; i < last; i += greedy_threads) {
-    const float x = logits[i];
-    if (x > highest) {
-      highest = x;
-      best = i;
-    }
-  }
-  // Second time from the L1: exact about which maximum the sum refers to.
-  __shared__ float shared[greedy_warps];
-  const float top = block_max<greedy_warps>(highest, shared);
-  float sum = 0;
-  for (uint32_t i = first + threadIdx.x; i < last; i += greedy_threads)
-    sum += expf(logits[i] - (top == -INFINITY ? 0.0f : top));
-  const float total = block_sum<greedy_warps>(sum, shared);
-  uint32_t place = highest == top ? best : no_token;
+  for (uint32_t start = first + threadIdx.x; start < last; start += greedy_threads * unrolled) {
+    float x[unrolled];
 #pragma unroll
-  for (int step = 16; step > 0; step /= 2)
-    place = min(place, __shfl_xor_sync(all_lanes, place, step));
+    for (int u = 0; u < unrolled; ++u)
+      x[u] = start + u * greedy_threads < last ? logits[start + u * greedy_threads] : -INFINITY;
+    const float before = highest;
+#pragma unroll
+    for (int u = 0; u < unrolled; ++u)
+      if (x[u] > highest) {
+        highest = x[u];
+        best = start + u * greedy_threads;
+      }
+    const float base = highest == -INFINITY ? 0.0f : highest;
+    sum *= before == -INFINITY ? 1.0f : expf(before - base);
+#pragma unroll
+    for (int u = 0; u < unrolled; ++u)
+      sum += expf(x[u] - base);
+  }
+  __shared__ float shared[greedy_warps];
+  __shared__ uint32_t bests[greedy_warps];
+  const float top = block_max<greedy_warps>(highest, shared);
+  sum *= highest == -INFINITY ? 1.0f : expf(highest - top);
+  const float total = block_sum<greedy_warps>(sum, shared);
+  const uint32_t place =
+      __reduce_min_sync(all_lanes, highest == top && top != -INFINITY ? best : no_token);
   if (threadIdx.x % 32 == 0)
-    warps[threadIdx.x / 32].best = place;
+    bests[threadIdx.x / 32] = place;
   __syncthreads();
-  if (threadIdx.x == 0) {
-    for (int w = 1; w < greedy_warps; ++w)
-      place = min(place, warps[w].best);
-    a.partial[index * a.parts + part] = {top, place, static_cast<double>(total)};
+  if (threadIdx.x >= 32)
+    return;
+  const uint32_t lane = threadIdx.x;
+  const uint32_t lowest =
+      __reduce_min_sync(all_lanes, lane < greedy_warps ? bests[lane] : no_token);
+  bool last_one = false;
+  if (lane == 0) {
+    a.partial[index * a.parts + part] = {top, lowest, static_cast<double>(total)};
     __threadfence();
     last_one = atomicAdd(a.counters + index, 1) + 1 == a.parts;
-    if (last_one) {
-      a.counters[index] = 0;
-      __threadfence();
-      summary row{-INFINITY, no_token, 0};
-      for (uint32_t p = 0; p < a.parts; ++p) {
-        const volatile summary* from = a.partial + index * a.parts + p;
-        row.add({from->highest, from->best, from->sum});
-      }
-      a.rows[index] = row;
-      const uint32_t slot = a.step.slots[request.row];
-      if (a.call.plain_greedy ||
-          is_plain(a.call, request, a.call.slots[slot], position_of(a, request)))
-        publish(a, index, slot, row.best, logprob_of(row, row.highest), fault_of(row), 0);
-    }
   }
+  if (__ballot_sync(all_lanes, last_one) == 0)
+    return;
+  __threadfence();
+  const summary row = joined(a.partial + index * a.parts, a.parts);
+  if (lane != 0)
+    return;
+  a.counters[index] = 0;
+  a.rows[index] = row;
+  const uint32_t slot = a.step.slots[request.row];
+  if (a.call.plain_greedy || is_plain(a.call, request, a.call.slots[slot], position_of(a, request)))
+    publish(a, index, slot, row.best, logprob_of(row, row.highest), fault_of(row), 0);
 }
 
-/// The scores of a row after penalties, masks and temperature.
-struct scores {
-  const float* logits;
-  const uint32_t* counts; ///< Null: no penalties.
-  slot_sampling p;
-  bool masked_ends;
-
-  __device__ float operator()(uint32_t i) const {
-    float x = logits[i];
-    if (counts != nullptr)
-      if (const uint32_t seen = counts[i]; seen != 0) {
-        if (p.prompt_penalty != 1.0f && (seen & in_prompt_bit) != 0)
-          x = x < 0 ? x * p.prompt_penalty : x / p.prompt_penalty;
-        if (p.repetition_penalty != 1.0f)
-          x = x < 0 ? x * p.repetition_penalty : x / p.repetition_penalty;
-        // Rounded like the host's, which fuses nothing.
-        if (const uint32_t times = seen & ~in_prompt_bit; times != 0)
-          x = __fsub_rn(x, __fadd_rn(__fmul_rn(p.frequency_penalty, static_cast<float>(times)),
-                                     p.presence_penalty));
-      }
-    if (masked_ends)
-      for (uint32_t e = 0; e < p.eos_count; ++e)
-        if (static_cast<uint32_t>(p.eos[e]) == i)
-          x = -INFINITY;
-    return p.sample != 0 ? x / p.temperature : x;
-  }
-};
-
-__device__ uint64_t philox_bits(uint64_t seed, uint32_t index, uint32_t position) {
+/// As models/sampling/philox.hpp has it.
+__device__ double philox_uniform(uint64_t seed, uint32_t index, uint32_t position) {
   uint32_t c0 = position, c1 = index, c2 = 0, c3 = 0;
   auto k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -187,7 +185,7 @@ __device__ uint64_t philox_bits(uint64_t seed, uint32_t index, uint32_t position
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
-  return uint64_t{c0} << 32 | c1;
+  return static_cast<double>((uint64_t{c0} << 32 | c1) >> 11) * 0x1p-53;
 }
 
 struct choice {
@@ -196,16 +194,16 @@ struct choice {
 };
 
 /// The highest score and the lowest id that has it.
-__device__ choice best_of(const scores& row, uint32_t count, scan_memory& s, float& highest) {
+__device__ choice best_of(const scores& row, scan_memory& s, float& highest) {
   float top = -INFINITY;
   uint32_t best = no_token;
-  for (uint32_t i = threadIdx.x; i < count; i += scan_threads)
-    if (const float x = row(i); x > top) {
-      top = x;
+  row.each([&](uint32_t i, float score) {
+    if (score > top) {
+      top = score;
       best = i;
     }
-  auto* shared = reinterpret_cast<float*>(s.buckets);
-  highest = block_max<scan_warps>(top, shared);
+  });
+  highest = block_max<scan_warps>(top, reinterpret_cast<float*>(s.buckets));
   if (threadIdx.x == 0)
     s.found = no_token;
   __syncthreads();
@@ -221,140 +219,28 @@ __device__ choice best_of(const scores& row, uint32_t count, scan_memory& s, flo
   return result;
 }
 
-/// Distances below the highest score in steps of 2^-17, up to 32.
-constexpr float key_scale = 131072.0f;
-constexpr uint32_t key_bits = 22;
-
-__device__ uint32_t drop_key(float highest, float score) {
-  const float steps = (highest - score) * key_scale;
-  return steps < static_cast<float>((1u << key_bits) - 1) ? static_cast<uint32_t>(steps)
-                                                          : (1u << key_bits) - 1;
-}
-
-__device__ uint32_t draw_one(const scores& row, uint32_t count, float highest, uint32_t position,
-                             scan_memory& s) {
-  const slot_sampling& p = row.p;
-  float bound = -INFINITY; // top_k
-  if (p.top_k > 0 && static_cast<uint32_t>(p.top_k) < count) {
-    uint32_t above = 0;
-    const uint32_t key = select_key(s, count, static_cast<uint32_t>(p.top_k), above,
-                                    [&](uint32_t i) { return ordered(row(i)); });
-    bound = __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
-  }
-  auto mass_of = [&](float score) -> mass {
-    return score >= bound ? static_cast<mass>(expf(score - highest) * 0x1p40f) : 0;
-  };
-  // top_p: from the least likely up, what adds up to the cut goes, ties by id.
-  uint32_t cut_key = UINT32_MAX, cut_id = 0;
-  if (p.top_p_cut > 0) {
-    mass before = 0;
-    fill_buckets(s, count, [&](uint32_t i, uint32_t& bucket) {
-      const float score = row(i);
-      bucket = drop_key(highest, score) >> 11;
-      return mass_of(score);
-    });
-    // All of it, for the shares.
-    __syncthreads();
-    mass part = 0;
-    for (uint32_t i = threadIdx.x; i < scan_buckets; i += scan_threads)
-      part += s.buckets[i];
-    part = warp_total(part);
-    if (threadIdx.x % 32 == 0)
-      s.warps[threadIdx.x / 32] = part;
-    __syncthreads();
-    mass total = 0;
-    for (int w = 0; w < scan_warps; ++w)
-      total += s.warps[w];
-    auto reached = [&](mass sum) {
-      return static_cast<float>(static_cast<double>(sum) / static_cast<double>(total)) >
-             p.top_p_cut;
-    };
-    const uint32_t coarse = find_bucket(s, before, reached);
-    if (coarse == scan_buckets) {
-      // Not even everything reaches the cut: the last of the best stays alone.
-      cut_key = drop_key(highest, highest);
-      cut_id = find_index(
-          s, count, [&](uint32_t i) -> mass { return row(i) == highest ? 1 : 0; },
-          [](mass) { return false; });
-    } else {
-      fill_buckets(s, count, [&](uint32_t i, uint32_t& bucket) -> mass {
-        const float score = row(i);
-        const uint32_t key = drop_key(highest, score);
-        bucket = key & 0x7ffu;
-        return key >> 11 == coarse ? mass_of(score) : 0;
-      });
-      const uint32_t fine = find_bucket(s, before, reached);
-      cut_key = coarse << 11 | fine;
-      const mass base = before;
-      cut_id = find_index(
-          s, count,
-          [&](uint32_t i) -> mass {
-            const float score = row(i);
-            return drop_key(highest, score) == cut_key ? mass_of(score) : 0;
-          },
-          [&](mass sum) { return reached(base + sum); });
-    }
-  }
-  auto kept = [&](uint32_t i) -> mass {
-    const float score = row(i);
-    if (cut_key != UINT32_MAX) {
-      const uint32_t key = drop_key(highest, score);
-      if (key > cut_key || (key == cut_key && i < cut_id))
-        return 0;
-    }
-    // The best has mass 2^40, so min_p's share of it needs no sum.
-    if (p.min_p > 0 && expf(score - highest) < p.min_p)
-      return 0;
-    return mass_of(score);
-  };
-  mass part = 0;
-  for (uint32_t i = threadIdx.x; i < count; i += scan_threads)
-    part += kept(i);
-  part = warp_total(part);
-  __syncthreads();
-  if (threadIdx.x % 32 == 0)
-    s.warps[threadIdx.x / 32] = part;
-  __syncthreads();
-  mass total = 0;
-  for (int w = 0; w < scan_warps; ++w)
-    total += s.warps[w];
-  const double u =
-      static_cast<double>(philox_bits(p.seed, p.sequence_index, position) >> 11) * 0x1p-53;
-  const double target = u * static_cast<double>(total);
-  return find_index(s, count, kept, [&](mass sum) { return static_cast<double>(sum) > target; });
-}
-
-/// The n most likely tokens, sorted. @returns how many there are.
-__device__ uint32_t write_top(const float* logits, uint32_t count, uint32_t n, const summary& row,
-                              scan_memory& s, top_entry* to) {
-  __shared__ uint32_t found_ids[max_top];
-  __shared__ uint32_t found_count;
-  n = min(n, min(max_top, count));
+/// The n most likely tokens of a raw row, sorted. @returns how many there are.
+__device__ uint32_t write_top(const scores& raw, uint32_t n, const summary& row, scan_memory& s,
+                              top_entry* to) {
+  n = min(n, min(max_top, raw.count));
   uint32_t above = 0;
-  auto key_of = [&](uint32_t i) { return ordered(logits[i]); };
-  const uint32_t key = select_key(s, count, n, above, key_of);
+  const uint32_t key = select_key(s, raw, n, above);
   const mass ties = n - above;
   const uint32_t last_tie = find_index(
-      s, count, [&](uint32_t i) -> mass { return key_of(i) == key ? 1 : 0; },
+      s, raw, [&](uint32_t, float x) -> mass { return ordered(x) == key ? 1 : 0; },
       [&](mass sum) { return sum >= ties; });
-  if (threadIdx.x == 0)
-    found_count = 0;
-  __syncthreads();
-  for (uint32_t i = threadIdx.x; i < count; i += scan_threads) {
-    const uint32_t k = key_of(i);
-    if (k > key || (k == key && i <= last_tie))
-      if (const uint32_t place = atomicAdd(&found_count, 1); place < max_top)
-        found_ids[place] = i;
-  }
-  __syncthreads();
+  fill_list(s, raw, [&](uint32_t i, float x) {
+    const uint32_t k = ordered(x);
+    return k > key || (k == key && i <= last_tie);
+  });
   if (threadIdx.x < n) {
-    const uint32_t own = found_ids[threadIdx.x], own_key = key_of(own);
+    const entry own = s.list[threadIdx.x];
     uint32_t place = 0;
     for (uint32_t i = 0; i < n; ++i) {
-      const uint32_t other = found_ids[i], other_key = key_of(other);
-      place += other_key > own_key || (other_key == own_key && other < own) ? 1 : 0;
+      const entry other = s.list[i];
+      place += other.score > own.score || (other.score == own.score && other.id < own.id) ? 1 : 0;
     }
-    to[place] = {static_cast<int32_t>(own), logprob_of(row, logits[own])};
+    to[place] = {static_cast<int32_t>(own.id), logprob_of(row, own.score)};
   }
   __syncthreads();
   return n;
@@ -371,8 +257,8 @@ __global__ void __launch_bounds__(scan_threads) sample_kernel(const arguments a)
     return;
   const uint32_t slot = a.step.slots[request.row], count = a.call.logits.columns;
   const uint32_t position = position_of(a, request);
-  scores row{static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride, nullptr,
-             a.call.slots[slot], false};
+  scores row{static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride, count,
+             nullptr, a.call.slots[slot], false};
   if (is_plain(a.call, request, row.p, position))
     return;
   if (row.p.counts_row != UINT32_MAX && a.call.counts != nullptr)
@@ -384,15 +270,22 @@ __global__ void __launch_bounds__(scan_threads) sample_kernel(const arguments a)
     chosen.token = min(static_cast<uint32_t>(request.target), count - 1);
   } else if (chosen.fault == draw_fault::none) {
     float highest = raw.highest;
-    if (row.counts != nullptr || row.masked_ends || row.p.sample != 0)
-      chosen = best_of(row, count, s, highest);
+    if (row.counts != nullptr || row.masked_ends) {
+      chosen = best_of(row, s, highest);
+    } else if (row.p.sample != 0) {
+      highest = raw.highest / row.p.temperature; // Dividing keeps the order.
+      if (isinf(highest))
+        chosen.fault = draw_fault::overflow;
+    }
     if (chosen.fault == draw_fault::none && row.p.sample != 0)
-      chosen.token = draw_one(row, count, highest, position, s);
+      chosen.token =
+          drawing(row, highest, s).run(philox_uniform(row.p.seed, row.p.sequence_index, position));
   }
   uint32_t top_count = 0;
-  if (chosen.fault == draw_fault::none && request.top_n > 0 && a.call.top != nullptr)
-    top_count =
-        write_top(row.logits, count, request.top_n, raw, s, a.call.top + size_t{index} * max_top);
+  if (chosen.fault == draw_fault::none && request.top_n > 0 && a.call.top != nullptr) {
+    const scores plain{row.logits, count, nullptr, {}, false};
+    top_count = write_top(plain, request.top_n, raw, s, a.call.top + size_t{index} * max_top);
+  }
   __syncthreads();
   if (threadIdx.x != 0)
     return;
@@ -447,7 +340,7 @@ cudaError_t sample(const launcher& on, const step_arrays& step, const sample_cal
               .rows = nullptr,
               .partial = nullptr};
   // The cuts depend on the vocabulary alone, so that sums have the same bits in every batch.
-  a.parts = std::clamp(ceil_div(vocabulary, 2 * least_part), 1u, most_parts);
+  a.parts = std::clamp(ceil_div(vocabulary, part_logits), 1u, most_parts);
   a.part_size = ceil_div(vocabulary, a.parts);
   a.parts = ceil_div(vocabulary, a.part_size);
   a.counters = static_cast<uint32_t*>(call.workspace);

@@ -1,23 +1,81 @@
 #pragma once
 
 #include "troupe/models/cuda/kernels/device_code.hpp"
+#include "troupe/models/cuda/kernels/sampling.hpp"
 
-/// Looking for things in a row of V values with one block, in a way that no order of threads can
+/// Looking for things in a row of scores with one block, in a way that no order of threads can
 /// change: counts and masses are integers. Only for .cu files.
 namespace troupe::models::cuda {
 
 inline constexpr int scan_threads = 1024;
 inline constexpr int scan_warps = scan_threads / 32;
 inline constexpr int scan_buckets = 2048;
+inline constexpr uint32_t scan_list = 2048;
 
 /// Probability mass in units of 2^-40 of the most likely token.
 using mass = unsigned long long;
 
+/// The scores of a row after penalties, masks and temperature.
+struct scores {
+  const float* logits;
+  uint32_t count;
+  const uint32_t* counts; ///< Null: no penalties.
+  slot_sampling p;
+  bool masked_ends;
+
+  __device__ float of(float x, uint32_t i) const {
+    if (counts != nullptr)
+      if (const uint32_t seen = counts[i]; seen != 0) {
+        if (p.prompt_penalty != 1.0f && (seen & in_prompt_bit) != 0)
+          x = x < 0 ? x * p.prompt_penalty : x / p.prompt_penalty;
+        if (p.repetition_penalty != 1.0f)
+          x = x < 0 ? x * p.repetition_penalty : x / p.repetition_penalty;
+        // Rounded like the host's, which fuses nothing.
+        if (const uint32_t times = seen & ~in_prompt_bit; times != 0)
+          x = __fsub_rn(x, __fadd_rn(__fmul_rn(p.frequency_penalty, static_cast<float>(times)),
+                                     p.presence_penalty));
+      }
+    if (masked_ends)
+      for (uint32_t e = 0; e < p.eos_count; ++e)
+        if (static_cast<uint32_t>(p.eos[e]) == i)
+          x = -INFINITY;
+    return p.sample != 0 ? x / p.temperature : x;
+  }
+
+  /// Calls f(i, score) for four indices from `i` on, a multiple of four.
+  template <class F>
+  __device__ void four(uint32_t i, F&& f) const {
+    if (i + 4 <= count && reinterpret_cast<uintptr_t>(logits) % 16 == 0) {
+      const float4 x = *reinterpret_cast<const float4*>(logits + i);
+      f(i, of(x.x, i));
+      f(i + 1, of(x.y, i + 1));
+      f(i + 2, of(x.z, i + 2));
+      f(i + 3, of(x.w, i + 3));
+      return;
+    }
+    for (uint32_t n = i; n < min(i + 4, count); ++n)
+      f(n, of(logits[n], n));
+  }
+  /// Calls f(i, score) for all indices, spread over the block's threads.
+  template <class F>
+  __device__ void each(F&& f) const {
+    for (uint32_t i = threadIdx.x * 4; i < count; i += scan_threads * 4)
+      four(i, f);
+  }
+};
+
+struct entry {
+  float score;
+  uint32_t id;
+};
+
 struct scan_memory {
   mass buckets[scan_buckets];
+  entry list[scan_list];
   mass warps[scan_warps];
   mass before;
-  uint32_t found;
+  uint32_t found, listed;
+  float cut;
 };
 
 /// Maps floats to integers of the same order; -0 and +0 stay equal.
@@ -31,6 +89,18 @@ __device__ inline mass warp_total(mass x) {
   for (int step = 16; step > 0; step /= 2)
     x += __shfl_xor_sync(all_lanes, x, step);
   return x;
+}
+
+__device__ inline mass block_total(scan_memory& s, mass x) {
+  x = warp_total(x);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0)
+    s.warps[threadIdx.x / 32] = x;
+  __syncthreads();
+  mass total = 0;
+  for (int w = 0; w < scan_warps; ++w)
+    total += s.warps[w];
+  return total;
 }
 
 /// Finds the bucket at which the running total, from the last bucket down, satisfies
@@ -78,32 +148,31 @@ __device__ uint32_t find_bucket(scan_memory& s, mass& before, Reached reached) {
   return result;
 }
 
-/// Clears the buckets and adds f(i) = {bucket, mass} for each index.
+/// Clears the buckets and adds f(i, score, bucket) to the bucket that it names, for each score.
 template <class F>
-__device__ void fill_buckets(scan_memory& s, uint32_t count, F f) {
+__device__ void fill_buckets(scan_memory& s, const scores& row, F f) {
   __syncthreads();
   for (uint32_t i = threadIdx.x; i < scan_buckets; i += scan_threads)
     s.buckets[i] = 0;
   __syncthreads();
-  for (uint32_t i = threadIdx.x; i < count; i += scan_threads) {
+  row.each([&](uint32_t i, float score) {
     uint32_t bucket = 0;
-    const mass m = f(i, bucket);
+    const mass m = f(i, score, bucket);
     if (m != 0)
       atomicAdd(&s.buckets[bucket], m);
-  }
+  });
 }
 
-/// The k-th largest of key(i), duplicates counted; `above` gets how many are larger.
-template <class Key>
-__device__ uint32_t select_key(scan_memory& s, uint32_t count, uint32_t k, uint32_t& above,
-                               Key key) {
+/// The ordered key of the k-th largest score, duplicates counted; `above` gets how many are larger.
+__device__ inline uint32_t select_key(scan_memory& s, const scores& row, uint32_t k,
+                                      uint32_t& above) {
   uint32_t prefix = 0, mask = 0;
   mass before = 0;
   for (int round = 0; round < 3; ++round) {
     const int shift = round == 0 ? 21 : round == 1 ? 10 : 0;
     const uint32_t bits = round == 2 ? 0x3ffu : 0x7ffu;
-    fill_buckets(s, count, [&](uint32_t i, uint32_t& bucket) -> mass {
-      const uint32_t x = key(i);
+    fill_buckets(s, row, [&](uint32_t, float score, uint32_t& bucket) -> mass {
+      const uint32_t x = ordered(score);
       bucket = (x >> shift) & bits;
       return (x & mask) == prefix ? 1 : 0;
     });
@@ -115,17 +184,36 @@ __device__ uint32_t select_key(scan_memory& s, uint32_t count, uint32_t k, uint3
   return prefix;
 }
 
-/// The first index, ascending, at which the running total of m(i) satisfies `reached`; where none
-/// does, the last index of positive mass. 0 when there is no mass.
+/// Lists the scores that `wanted(i, score)`, in no order. @returns how many there are; more than
+/// scan_list means that the list holds only some.
+template <class Wanted>
+__device__ uint32_t fill_list(scan_memory& s, const scores& row, Wanted wanted) {
+  __syncthreads();
+  if (threadIdx.x == 0)
+    s.listed = 0;
+  __syncthreads();
+  row.each([&](uint32_t i, float score) {
+    if (wanted(i, score))
+      if (const uint32_t place = atomicAdd(&s.listed, 1u); place < scan_list)
+        s.list[place] = {score, i};
+  });
+  __syncthreads();
+  const uint32_t result = s.listed;
+  __syncthreads();
+  return result;
+}
+
+/// The first index, ascending, at which the running total of m(i, score) satisfies `reached`; where
+/// none does, the last index of positive mass. 0 when there is no mass.
 template <class Mass, class Reached>
-__device__ uint32_t find_index(scan_memory& s, uint32_t count, Mass m, Reached reached) {
+__device__ uint32_t find_index(scan_memory& s, const scores& row, Mass m, Reached reached) {
   __syncthreads();
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const uint32_t share = (count + scan_threads - 1) / scan_threads * 32;
-  const uint32_t first = min(warp * share, count), last = min(first + share, count);
+  const uint32_t share = (row.count + scan_warps * 128 - 1) / (scan_warps * 128) * 128;
+  const uint32_t first = min(warp * share, row.count), last = min(first + share, row.count);
   mass sum = 0;
-  for (uint32_t i = first + lane; i < last; i += 32)
-    sum += m(i);
+  for (uint32_t i = first + lane * 4; i < last; i += 128)
+    row.four(i, [&](uint32_t n, float score) { sum += m(n, score); });
   sum = warp_total(sum);
   if (lane == 0)
     s.warps[warp] = sum;
@@ -144,25 +232,39 @@ __device__ uint32_t find_index(scan_memory& s, uint32_t count, Mass m, Reached r
   }
   if (warp == owner) {
     uint32_t result = 0;
-    for (uint32_t start = first; start < last; start += 32) {
-      const uint32_t i = start + lane;
-      const mass own = i < last ? m(i) : 0;
-      mass running = own;
+    for (uint32_t start = first; start < last; start += 128) {
+      mass own[4] = {};
+      const uint32_t i = start + lane * 4;
+      if (i < last)
+        row.four(i, [&](uint32_t n, float score) { own[n - i] = m(n, score); });
+      mass running = own[0] + own[1] + own[2] + own[3];
+      const mass all = running;
 #pragma unroll
       for (int step = 1; step < 32; step *= 2) {
         const mass other = __shfl_up_sync(all_lanes, running, step);
         if (lane >= static_cast<uint32_t>(step))
           running += other;
       }
-      const uint32_t positive = __ballot_sync(all_lanes, own != 0);
-      const uint32_t hits = __ballot_sync(all_lanes, own != 0 && reached(before + running));
-      if (hits != 0) {
-        result = start + __ffs(hits) - 1;
+      const mass total = __shfl_sync(all_lanes, running, 31);
+      // The last place of positive mass in this lane, and the first that reaches.
+      mass sum_here = before + running - all;
+      uint32_t positive = 0, hit = 0;
+#pragma unroll
+      for (uint32_t n = 0; n < 4; ++n) {
+        sum_here += own[n];
+        if (own[n] == 0)
+          continue;
+        positive = i + n + 1;
+        if (hit == 0 && reached(sum_here))
+          hit = i + n + 1;
+      }
+      if (const uint32_t hits = __ballot_sync(all_lanes, hit != 0); hits != 0) {
+        result = __shfl_sync(all_lanes, hit, __ffs(hits) - 1) - 1;
         break;
       }
-      if (positive != 0)
-        result = start + 31 - __clz(positive);
-      before += __shfl_sync(all_lanes, running, 31);
+      if (const uint32_t some = __ballot_sync(all_lanes, positive != 0); some != 0)
+        result = __shfl_sync(all_lanes, positive, 31 - __clz(some)) - 1;
+      before += total;
     }
     if (lane == 0)
       s.found = result;

@@ -4,163 +4,46 @@
     tests/bench/gpu/gather FOLDER          on the machine that builds
     python3 FOLDER/one_gpu.py              on the machine with the GPU and torch
 
-Prints the checks and one table; writes everything to --out. --only picks parts.
+Prints the checks and one table; writes everything to $OUT. --only picks parts.
 """
 
 import argparse
-import glob
 import json
-import os
 import pathlib
 import random
-import re
 import shutil
-import signal
 import statistics
 import subprocess
-import sys
-import time
-import urllib.request
 
+import rig
 import shapes
+from rig import OUT, PROGRAMS, Peer, Troupe, environment, note
 
-HERE = pathlib.Path(__file__).resolve().parent
 PARTS = ["tiny", "peer1b", "1b", "peer8b", "8b", "score1b", "score8b", "graphs", "arrivals"]
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--programs", type=pathlib.Path, default=HERE, help="what gather made")
 parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/troupe-gpu"))
-parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(os.environ.get("OUT", "/tmp/troupe-gpu/out")))
 parser.add_argument("--only", action="append", choices=PARTS)
 parser.add_argument("--seconds", type=float, default=520, help="parts that would begin later are left out")
 parser.add_argument("--flag", action="append", default=[], help="further flag of troupe serve")
 given = parser.parse_args()
 given.work.mkdir(parents=True, exist_ok=True)
-given.out.mkdir(parents=True, exist_ok=True)
-BEGIN = time.perf_counter()
+rig.FLAGS += given.flag
 figures = {}
 
 
 def wanted(part):
     if given.only and part not in given.only:
         return False
-    if time.perf_counter() - BEGIN > given.seconds:
+    if rig.elapsed() > given.seconds:
         print(f"{part}: left out, the time is up", flush=True)
         return False
     return True
 
 
-def note(text):
-    print(f"[{time.perf_counter() - BEGIN:6.1f} s] {text}", flush=True)
-
-
-def environment():
-    """Ours beside the system's own libraries; torch's Python keeps its own environment."""
-    e = dict(os.environ)
-    e["LD_LIBRARY_PATH"] = f"{given.programs / 'system'}:{e.get('LD_LIBRARY_PATH', '')}"
-    e["TROUPE_CUDA_LIBRARY"] = str(given.programs / "lib/libtroupe_cuda.so")
-    e["TROUPE_GOLDEN_DIR"] = str(given.programs / "golden")
-    if "TROUPE_CUBLASLT" not in e:
-        for place in sys.path:
-            found = sorted(glob.glob(f"{place}/nvidia/**/libcublasLt.so.13", recursive=True))
-            if found:
-                e["TROUPE_CUBLASLT"] = found[0]
-                break
-    return e
-
-
-class Peer:
-    def __init__(self):
-        self.process = subprocess.Popen([sys.executable, HERE / "peer.py"], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=open(given.out / "peer.log", "a"), text=True)
-        self.about = json.loads(self.process.stdout.readline() or "{}")
-        if not self.about:
-            sys.exit("the peer did not start; see peer.log")
-
-    def __call__(self, do, **job):
-        self.process.stdin.write(json.dumps({"do": do, **job}) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        if "error" in answer:
-            note(f"peer, {do}: {answer['error']}")
-        return answer
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait(60)
-
-
-class Troupe:
-    def __init__(self, name, folder, *arguments):
-        self.log = open(given.out / f"serve-{name}.log", "w")
-        self.begin = time.perf_counter()
-        self.process = subprocess.Popen(
-            [given.programs / "bin/troupe", "serve", str(folder), "--port", "0", "--served-model-name", "m",
-             *map(str, arguments), *given.flag],
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
-        self.port, self.seen = None, ""
-        for line in self.process.stdout:
-            self.seen += line
-            self.log.write(line)
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-            if found:
-                self.port = int(found.group(1))
-                break
-        self.ready_s = time.perf_counter() - self.begin
-        if self.port is None:
-            note(f"troupe did not start:\n{self.seen[-1500:]}")
-            return
-        os.set_blocking(self.process.stdout.fileno(), False)
-
-    def load(self, **options):
-        command = [given.programs / "bin/stream_client", "--port", str(self.port), "--model", "m", "--timeout", "120"]
-        for name, value in options.items():
-            command += ["--" + name.replace("_", "-"), str(value)]
-        cpu = self.cpu()
-        done = subprocess.run(command, capture_output=True, text=True, env=environment())
-        try:
-            answer = json.loads(done.stdout)
-        except json.JSONDecodeError:
-            note(f"{' '.join(map(str, command))} failed: {done.stdout[-300:]}{done.stderr[-600:]}")
-            return {}
-        if answer["failed"]:
-            note(f"{answer['failed']} of {answer['streams']} streams failed: {done.stderr[-400:]}")
-        answer["cpu_us_per_token"] = (self.cpu() - cpu) / max(1, answer["tokens"]) * 1e6
-        return answer
-
-    def ask(self, body):
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/completions", json.dumps(body).encode(),
-                                         {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
-
-    def cpu(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def memory_of_gpu(self):
-        text = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"],
-                              capture_output=True, text=True).stdout
-        return text.split()
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(40)
-            except subprocess.TimeoutExpired:
-                note("troupe did not end within 40 s of SIGTERM")
-                self.process.kill()
-        try:
-            self.log.write(self.process.stdout.read() or "")
-        except (TypeError, ValueError):
-            pass
-        self.log.close()
-
-
 def tiny():
-    done = subprocess.run([given.programs / "bin/models_cuda_backend_test", "-d", "yes"], capture_output=True, text=True,
+    done = subprocess.run([PROGRAMS / "bin/models_cuda_backend_test"], capture_output=True, text=True,
                           env=environment(), timeout=240)
-    (given.out / "tiny.log").write_text(done.stdout + done.stderr)
+    (OUT / "tiny.log").write_text(done.stdout + done.stderr)
     note("tiny models against the CPU: " + done.stdout.strip().splitlines()[-1] if done.stdout.strip() else
          f"tiny models: the test died ({done.returncode}): {done.stderr[-500:]}")
     if done.returncode != 0:
@@ -214,7 +97,7 @@ def table():
     for name in ("score 1b", "score 8b", "graphs 8b", "arrivals"):
         if name in figures:
             print(f"{name:34} {json.dumps(figures[name])}")
-    (given.out / "figures.json").write_text(json.dumps(figures, indent=1))
+    (OUT / "figures.json").write_text(json.dumps(figures, indent=1))
 
 
 def score(peer, size):
@@ -275,11 +158,11 @@ def arrivals():
     server.stop()
 
 
-folders = {size: shapes.write_folder(given.work / size, size, given.programs / "tokenizer/tokenizer.json")
+folders = {size: shapes.write_folder(given.work / size, size, PROGRAMS / "tokenizer/tokenizer.json")
            for size in ("1b", "8b")}
 print(subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"],
                      capture_output=True, text=True).stdout.strip(), flush=True)
-print(subprocess.run([given.programs / "bin/troupe", "devices"], capture_output=True, text=True,
+print(subprocess.run([PROGRAMS / "bin/troupe", "devices"], capture_output=True, text=True,
                      env=environment()).stdout.strip(), flush=True)
 peer = None
 try:

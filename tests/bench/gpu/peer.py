@@ -1,6 +1,6 @@
 """transformers on one GPU (or Accelerate over several), behind a line protocol: a JSON job a line.
 
-{"do": "load", "config": FOLDER}            random weights of the config, bf16
+{"do": "load", "config": FOLDER, "balanced": false}   random weights of the config, bf16; over all GPUs
 {"do": "save", "to": FOLDER}                writes them as safetensors
 {"do": "decode", "batch": B, "prompt": P, "new": N}
 {"do": "score", "prompts": [[ids]]}         log-probability of each following token, bf16 and fp32
@@ -30,6 +30,12 @@ def load(job):
     with torch.device("cuda"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     torch.set_default_dtype(torch.float32)
+    if job.get("balanced"):
+        import accelerate
+
+        memory = accelerate.utils.get_balanced_memory(model, dtype=torch.bfloat16, no_split_module_classes=["LlamaDecoderLayer"])
+        places = accelerate.infer_auto_device_map(model, max_memory=memory, no_split_module_classes=["LlamaDecoderLayer"])
+        model = accelerate.dispatch_model(model, places)
     model.eval()
     model.generation_config.eos_token_id = None
     torch.cuda.synchronize()

@@ -30,7 +30,17 @@ __global__ void __launch_bounds__(threads)
 
 __global__ void __launch_bounds__(threads) copy_kernel(const uint4* from, size_t count, uint4* to) {
   const size_t step = size_t{gridDim.x} * threads;
-  for (size_t i = size_t{blockIdx.x} * threads + threadIdx.x; i < count; i += step)
+  size_t i = size_t{blockIdx.x} * threads + threadIdx.x;
+  for (; i + 3 * step < count; i += 4 * step) {
+    uint4 v[4];
+#pragma unroll
+    for (int u = 0; u < 4; ++u)
+      v[u] = __ldcs(from + i + u * step);
+#pragma unroll
+    for (int u = 0; u < 4; ++u)
+      __stcs(to + i + u * step, v[u]);
+  }
+  for (; i < count; i += step)
     to[i] = from[i];
 }
 

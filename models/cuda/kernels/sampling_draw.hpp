@@ -1,0 +1,210 @@
+#pragma once
+
+#include "troupe/models/cuda/kernels/sampling_scan.hpp"
+
+/// Narrowing a distribution and drawing from it. Only for .cu files.
+namespace troupe::models::cuda {
+
+/// One row's draw by one block. Looks at the whole row until what is left fits into the block's
+/// list.
+class drawing {
+public:
+  /// @param highest The highest score, finite.
+  __device__ drawing(const scores& row, float highest, scan_memory& s)
+      : row_(row), highest_(highest), s_(s) {}
+
+  /// @param u In [0, 1).
+  __device__ uint32_t run(double u) {
+    const slot_sampling& p = row_.p;
+    if (p.top_k > 0 && static_cast<uint32_t>(p.top_k) < row_.count)
+      keep_top_k(static_cast<uint32_t>(p.top_k));
+    if (p.top_p_cut > 0)
+      keep_top_p(p.top_p_cut);
+    return listed_ ? draw_listed(u) : draw_anywhere(u);
+  }
+
+private:
+  /// Distances below the highest score in steps of 2^-17, up to 32; the upper 11 bits are coarse.
+  static constexpr uint32_t last_key = (1u << 22) - 1;
+  __device__ uint32_t key_of(float score) const {
+    const float steps = (highest_ - score) * 131072.0f;
+    return steps < static_cast<float>(last_key) ? static_cast<uint32_t>(steps) : last_key;
+  }
+  __device__ uint32_t coarse_of(float score) const { return key_of(score) >> 11; }
+
+  /// What top_k leaves of a token.
+  __device__ mass mass_of(float score) const {
+    return score >= bound_ ? static_cast<mass>(expf(score - highest_) * 0x1p40f) : 0;
+  }
+  /// What everything leaves of it.
+  __device__ mass kept(uint32_t id, float score) const {
+    if (by_key_) {
+      const uint32_t key = key_of(score);
+      if (key > cut_key_ || (key == cut_key_ && id < cut_id_))
+        return 0;
+    } else if (score < cut_ || (score == cut_ && id < cut_id_)) {
+      return 0;
+    }
+    // The best has mass 2^40, so min_p's share of it needs no sum.
+    if (row_.p.min_p > 0 && expf(score - highest_) < row_.p.min_p)
+      return 0;
+    return mass_of(score);
+  }
+
+  /// Lists all tokens down to a coarse distance, if they are not too many.
+  __device__ void list_down_to(uint32_t coarse) {
+    count_ = fill_list(s_, row_, [&](uint32_t, float score) { return coarse_of(score) <= coarse; });
+    listed_ = count_ <= scan_list;
+  }
+
+  __device__ void keep_top_k(uint32_t k) {
+    fill_buckets(s_, row_, [&](uint32_t, float score, uint32_t& bucket) -> mass {
+      bucket = scan_buckets - 1 - coarse_of(score);
+      return 1;
+    });
+    mass before = 0;
+    const uint32_t bucket = find_bucket(s_, before, [&](mass total) { return total >= k; });
+    list_down_to(scan_buckets - 1 - bucket);
+    if (!listed_) {
+      uint32_t above = 0;
+      const uint32_t key = select_key(s_, row_, k, above);
+      bound_ = __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+      return;
+    }
+    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads) {
+      const float own = s_.list[i].score;
+      uint32_t rank = 0;
+      for (uint32_t n = 0; n < count_; ++n)
+        rank += s_.list[n].score > own || (s_.list[n].score == own && n < i) ? 1 : 0;
+      if (rank + 1 == k)
+        s_.cut = own;
+    }
+    __syncthreads();
+    bound_ = s_.cut;
+    __syncthreads();
+  }
+
+  /// From the least likely up, ties by id, what adds up to the cut goes.
+  __device__ void keep_top_p(float cut) {
+    mass below = 0, total = 0;
+    auto reached = [&](mass sum) {
+      return static_cast<float>(static_cast<double>(sum) / static_cast<double>(total)) > cut;
+    };
+    if (listed_) {
+      mass part = 0;
+      for (uint32_t i = threadIdx.x; i < count_; i += scan_threads)
+        part += mass_of(s_.list[i].score);
+      total = block_total(s_, part);
+    } else {
+      fill_buckets(s_, row_, [&](uint32_t, float score, uint32_t& bucket) {
+        bucket = coarse_of(score);
+        return mass_of(score);
+      });
+      __syncthreads();
+      mass part = 0;
+      for (uint32_t i = threadIdx.x; i < scan_buckets; i += scan_threads)
+        part += s_.buckets[i];
+      total = block_total(s_, part);
+    }
+    if (!reached(total)) {
+      keep_last_best();
+      return;
+    }
+    if (!listed_) {
+      const uint32_t coarse = find_bucket(s_, below, reached);
+      list_down_to(coarse);
+      if (!listed_) {
+        cut_within(coarse, below, reached);
+        return;
+      }
+    }
+    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads) {
+      const entry own = s_.list[i];
+      const mass weight = mass_of(own.score);
+      mass before = below;
+      for (uint32_t n = 0; n < count_; ++n) {
+        const entry other = s_.list[n];
+        if (other.score < own.score || (other.score == own.score && other.id < own.id))
+          before += mass_of(other.score);
+      }
+      if (weight != 0 && reached(before + weight) && !reached(before)) {
+        s_.cut = own.score;
+        s_.found = own.id;
+      }
+    }
+    __syncthreads();
+    cut_ = s_.cut;
+    cut_id_ = s_.found;
+    __syncthreads();
+  }
+
+  /// Not even everything reaches the cut: the last of the best stays alone.
+  __device__ void keep_last_best() {
+    cut_ = highest_;
+    cut_id_ = find_index(
+        s_, row_, [&](uint32_t, float score) -> mass { return score == highest_ ? 1 : 0; },
+        [](mass) { return false; });
+  }
+
+  /// Too many tokens lie as close together as a coarse step: finer steps, then ids.
+  template <class Reached>
+  __device__ void cut_within(uint32_t coarse, mass below, Reached reached) {
+    fill_buckets(s_, row_, [&](uint32_t, float score, uint32_t& bucket) -> mass {
+      bucket = key_of(score) & 0x7ffu;
+      return coarse_of(score) == coarse ? mass_of(score) : 0;
+    });
+    cut_key_ = coarse << 11 | find_bucket(s_, below, reached);
+    by_key_ = true;
+    cut_id_ = find_index(
+        s_, row_,
+        [&](uint32_t, float score) -> mass {
+          return key_of(score) == cut_key_ ? mass_of(score) : 0;
+        },
+        [&](mass sum) { return reached(below + sum); });
+  }
+
+  __device__ uint32_t draw_listed(double u) {
+    mass part = 0;
+    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads)
+      part += kept(s_.list[i].id, s_.list[i].score);
+    const mass total = block_total(s_, part);
+    // Below 2^53, so that the last unit is there even when u times the total rounds up.
+    const double target = fmin(u * static_cast<double>(total), static_cast<double>(total - 1));
+    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads) {
+      const entry own = s_.list[i];
+      const mass weight = kept(own.id, own.score);
+      if (weight == 0)
+        continue;
+      mass before = 0;
+      for (uint32_t n = 0; n < count_; ++n)
+        if (s_.list[n].id < own.id)
+          before += kept(s_.list[n].id, s_.list[n].score);
+      if (static_cast<double>(before) <= target && target < static_cast<double>(before + weight))
+        s_.found = own.id;
+    }
+    __syncthreads();
+    return s_.found;
+  }
+
+  __device__ uint32_t draw_anywhere(double u) {
+    mass part = 0;
+    row_.each([&](uint32_t i, float score) { part += kept(i, score); });
+    const double target = u * static_cast<double>(block_total(s_, part));
+    return find_index(
+        s_, row_, [&](uint32_t i, float score) { return kept(i, score); },
+        [&](mass sum) { return static_cast<double>(sum) > target; });
+  }
+
+  const scores& row_;
+  float highest_;
+  scan_memory& s_;
+  bool listed_ = false;     ///< The list holds all that is left (and maybe more).
+  uint32_t count_ = 0;      ///< Of the list.
+  float bound_ = -INFINITY; ///< top_k
+  float cut_ = -INFINITY;   ///< top_p: the least likely token that stays, and its id.
+  uint32_t cut_id_ = 0;
+  bool by_key_ = false; ///< The cut is a key rather than a score.
+  uint32_t cut_key_ = 0;
+};
+
+} // namespace troupe::models::cuda
