@@ -12,7 +12,6 @@ ec code_for(cudaError_t error) {
   case cudaErrorInvalidValue:
   case cudaErrorInvalidConfiguration:
   case cudaErrorLaunchOutOfResources:
-  case cudaErrorInvalidResourceHandle:
   case cudaErrorNotSupported:
   case cudaErrorStreamCaptureUnsupported:
   case cudaErrorStreamCaptureInvalidated:

@@ -74,6 +74,8 @@ def measure_ours(size, batches, new):
         if rounds:
             figures[f"ours {size} {batch}"] = sorted(rounds, key=lambda r: r["decode_tokens_per_s"])[len(rounds) // 2]
             figures[f"ours {size} {batch}"]["all"] = [r["decode_tokens_per_s"] for r in rounds]
+            note(f"{size}, batch {batch}: {figures[f'ours {size} {batch}']['all']}, threads "
+                 f"{figures[f'ours {size} {batch}']['threads']}")
     if server.process.poll() is not None:
         note(f"{size}: the server ended with {server.process.returncode}")
     server.stop()

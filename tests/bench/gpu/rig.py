@@ -89,7 +89,7 @@ class Troupe:
         command = [PROGRAMS / "bin/stream_client", "--port", str(self.port), "--model", "m", "--timeout", "120"]
         for name, value in options.items():
             command += ["--" + name.replace("_", "-"), str(value)]
-        cpu = self.cpu()
+        cpu, threads = self.cpu(), self.threads()
         done = subprocess.run(command, capture_output=True, text=True, env=environment())
         try:
             answer = json.loads(done.stdout)
@@ -99,6 +99,8 @@ class Troupe:
         if answer["failed"]:
             note(f"{answer['failed']} of {answer['streams']} streams failed: {done.stderr[-400:]}")
         answer["cpu_us_per_token"] = (self.cpu() - cpu) / max(1, answer["tokens"]) * 1e6
+        spent = {name: ticks - threads.get(name, 0) for name, ticks in self.threads().items()}
+        answer["threads"] = {name: ticks for name, ticks in sorted(spent.items(), key=lambda x: -x[1])[:6] if ticks}
         return answer
 
     def ask(self, body):
@@ -110,6 +112,18 @@ class Troupe:
     def cpu(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def threads(self):
+        """Ticks of 10 ms that each thread has run."""
+        result = {}
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            try:
+                name, fields = (task / "stat").read_text().split(" (", 1)[1].rsplit(") ", 1)
+            except OSError:
+                continue
+            fields = fields.split()
+            result[f"{name} {task.name}"] = int(fields[11]) + int(fields[12])
+        return result
 
     def memory_of_gpu(self):
         text = subprocess.run(["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"],

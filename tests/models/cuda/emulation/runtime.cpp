@@ -32,13 +32,25 @@ std::recursive_mutex mutex;
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
 size_t allocated = 0;
+/// Once set, every call fails until the device is reset, as after an illegal access.
+cudaError_t sticky = cudaSuccess;
 
 emulated_stream& of(cudaStream_t s) {
   static emulated_stream legacy;
   return s == nullptr ? legacy : *reinterpret_cast<emulated_stream*>(s);
 }
 
+/// TROUPE_EMULATED_FAULT_AT: the n-th piece of work after which the device is lost, once.
+void maybe_fail() {
+  static size_t done = 0;
+  static const char* text = std::getenv("TROUPE_EMULATED_FAULT_AT");
+  if (text != nullptr && ++done == std::strtoull(text, nullptr, 10))
+    sticky = cudaErrorIllegalAddress;
+}
+
 cudaError_t answer(cudaError_t error) {
+  if (sticky != cudaSuccess)
+    error = sticky;
   if (error != cudaSuccess)
     last_error = error;
   return error;
@@ -77,10 +89,12 @@ namespace troupe::test::emulation {
 void enqueue(cudaStream_t stream, std::function<void()> w) {
   std::lock_guard guard{mutex};
   auto& s = of(stream);
-  if (s.recorded != nullptr)
+  if (s.recorded != nullptr) {
     s.recorded->push_back(std::move(w));
-  else
-    s.queue.push_back(std::move(w));
+    return;
+  }
+  maybe_fail();
+  s.queue.push_back(std::move(w));
 }
 
 } // namespace troupe::test::emulation
@@ -141,6 +155,8 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 cudaError_t cudaGetLastError() {
+  if (sticky != cudaSuccess)
+    return sticky;
   return std::exchange(last_error, cudaSuccess);
 }
 
@@ -184,13 +200,13 @@ cudaError_t cudaFreeHost(void* data) {
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
   enqueue(stream, [=] { std::memcpy(to, from, bytes); });
-  return cudaSuccess;
+  return answer(cudaSuccess);
 }
 
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes,
                                 cudaStream_t stream) {
   enqueue(stream, [=] { std::memcpy(to, from, bytes); });
-  return cudaSuccess;
+  return answer(cudaSuccess);
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
@@ -231,7 +247,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (of(stream).recorded != nullptr)
     return answer(cudaErrorStreamCaptureUnsupported);
   run_all(of(stream));
-  return cudaSuccess;
+  return answer(cudaSuccess);
 }
 
 cudaError_t cudaDeviceSynchronize() {
@@ -239,10 +255,11 @@ cudaError_t cudaDeviceSynchronize() {
   run_all(of(nullptr));
   for (auto* s : all_streams())
     run_all(*s);
-  return cudaSuccess;
+  return answer(cudaSuccess);
 }
 
 cudaError_t cudaDeviceReset() {
+  sticky = cudaSuccess;
   return cudaSuccess;
 }
 
@@ -269,7 +286,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (auto* s = reinterpret_cast<emulated_event*>(event)->stream;
       s != nullptr && all_streams().count(s) > 0)
     run_all(*s);
-  return cudaSuccess;
+  return answer(cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t event, unsigned int) {
@@ -310,7 +327,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
   for (const auto& node : reinterpret_cast<emulated_graph*>(graph)->nodes)
     enqueue(stream, node);
-  return cudaSuccess;
+  return answer(cudaSuccess);
 }
 
 } // extern "C"
