@@ -36,7 +36,7 @@ TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.pr
                x.candidates, x.hidden, x.fault, x.fault_text)
 TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns)
 TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.stop_tokens, x.wants,
-               x.priority, x.cache_salt, x.rope_base, x.slot_timeout_ms)
+               x.priority, x.cache_salt, x.rope_base, x.slot_timeout_ms, x.needs_host)
 TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens)
 TROUPE_INSPECT(scheduler_load, x.waiting, x.running, x.parked, x.steps_in_flight, x.blocks_total,
                x.blocks_used, x.blocks_cached, x.blocks_shared)
@@ -68,7 +68,8 @@ namespace models {
 
 TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.shards, x.cpu_threads, x.max_model_len,
                x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences, x.max_step_tokens,
-               x.random_seed)
+               x.random_seed, x.schedule_ahead, x.devices, x.device_map, x.gpu_memory_utilization,
+               x.cuda_graphs, x.batch_invariant, x.random_weights)
 
 /// Between processes: dtype, shape and raw bytes. Within one, CAF copies the handle and never asks.
 template <class Inspector>

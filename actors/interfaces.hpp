@@ -19,7 +19,8 @@ namespace troupe {
 struct encode_job {
   prompt input;
   uint32_t truncate = 0;
-  uint32_t context = 0; ///< Text that cannot fit is refused before it is encoded (ec::prompt_too_long).
+  uint32_t context =
+      0; ///< Text that cannot fit is refused before it is encoded (ec::prompt_too_long).
 };
 
 struct encoded_prompt {
@@ -51,6 +52,7 @@ CAF_ADD_ATOM(troupe, troupe, status_atom, "status")
 CAF_ADD_ATOM(troupe, troupe, drain_atom, "drain")
 CAF_ADD_ATOM(troupe, troupe, reserve_atom, "reserve")
 CAF_ADD_ATOM(troupe, troupe, route_atom, "route")
+CAF_ADD_ATOM(troupe, troupe, collect_atom, "collect")
 
 namespace troupe {
 
@@ -78,7 +80,8 @@ using request_actor = caf::typed_actor<
     caf::reacts_to<credit_atom, uint32_t>,
     // From the sink or a user: nobody wants more. Frees slot and KV within one step.
     caf::reacts_to<cancel_atom>,
-    // From its model: the drain begins. Ends with ec::shutting_down unless tokens have come already.
+    // From its model: the drain begins. Ends with ec::shutting_down unless tokens have come
+    // already.
     caf::reacts_to<drain_atom>,
     // From its model: ends with this error whatever it was doing.
     caf::reacts_to<drain_atom, caf::error>,
@@ -86,10 +89,9 @@ using request_actor = caf::typed_actor<
     caf::reacts_to<timeout_atom, uint32_t>>;
 
 /// What the scheduler knows of a request.
-using token_receiver = caf::typed_actor<
-    caf::reacts_to<token_batch>,
-    caf::reacts_to<done_atom, sequence_id, sequence_end>,
-    caf::reacts_to<fault_atom, sequence_id, caf::error>>;
+using token_receiver = caf::typed_actor<caf::reacts_to<token_batch>,
+                                        caf::reacts_to<done_atom, sequence_id, sequence_end>,
+                                        caf::reacts_to<fault_atom, sequence_id, caf::error>>;
 
 // -- a model and its children --------------------------------------------------------------------
 
@@ -117,11 +119,14 @@ using shard_actor = caf::typed_actor<
     caf::reacts_to<epoch_id, step_id, models::activation>,
     // From the scheduler: the step failed somewhere; go on without it.
     caf::reacts_to<void_atom, epoch_id, step_id>,
-    // From the model: a new epoch with this successor (null handle for the last shard), answering to
-    // this scheduler. Whatever belongs to an older epoch is dropped.
-    caf::reacts_to<wire_atom, epoch_id, caf::actor, caf::actor>>;
+    // From the model: a new epoch with this successor (null handle for the last shard), answering
+    // to this scheduler. Whatever belongs to an older epoch is dropped.
+    caf::reacts_to<wire_atom, epoch_id, caf::actor, caf::actor>,
+    // From its own device: the step that was launched is over, its result can be had.
+    caf::reacts_to<collect_atom, epoch_id, step_id>>;
 
-/// Collects ready sequences and drives the shards, as many steps at a time as there are shards.
+/// Collects ready sequences and drives the shards, as many steps at a time as there are shards; one
+/// more where steps are scheduled ahead.
 using scheduler_actor = caf::typed_actor<
     // Accepts a sequence; its tokens go to the receiver, after this answer. Errors: ec::queue_full,
     // invalid_request (can never fit the KV cache), shutting_down. A slot timeout arrives as fault.
@@ -130,8 +135,7 @@ using scheduler_actor = caf::typed_actor<
     // as soon as no step in flight names them; confirmed to the receiver by done.
     caf::reacts_to<finish_atom, sequence_id>,
     // Keeps KV and slot but schedules no more of it / schedules it again.
-    caf::reacts_to<park_atom, sequence_id>,
-    caf::reacts_to<resume_atom, sequence_id>,
+    caf::reacts_to<park_atom, sequence_id>, caf::reacts_to<resume_atom, sequence_id>,
     // From the last shard.
     caf::reacts_to<step_result>,
     // From a shard: that step failed there. Its rows are retried in halves.
@@ -141,8 +145,7 @@ using scheduler_actor = caf::typed_actor<
     // From the model: shards in the order of their layers, alive and wired for this epoch.
     caf::reacts_to<wire_atom, epoch_id, std::vector<shard_actor>>,
     // From the model: ends every sequence with this error (drain timeout, model failed).
-    caf::reacts_to<drain_atom, caf::error>,
-    caf::replies_to<status_atom>::with<scheduler_load>,
+    caf::reacts_to<drain_atom, caf::error>, caf::replies_to<status_atom>::with<scheduler_load>,
     // INTERNAL: a waiting sequence's slot timeout has passed.
     caf::reacts_to<timeout_atom, sequence_id>,
     // INTERNAL: starts steps with whatever arrived before this message.
@@ -158,13 +161,11 @@ using model_actor = caf::typed_actor<
     caf::replies_to<load_atom>::with<model_status>,
     caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
     // INTERNAL, from a shard: it holds its layers now (index), or it could not be loaded.
-    caf::reacts_to<loaded_atom, uint32_t>,
-    caf::reacts_to<fault_atom, uint32_t, caf::error>,
+    caf::reacts_to<loaded_atom, uint32_t>, caf::reacts_to<fault_atom, uint32_t, caf::error>,
     // INTERNAL, from a shard while loading: index, bytes done, bytes of all.
     caf::reacts_to<progress_atom, uint32_t, uint64_t, uint64_t>,
     // INTERNAL, from the loader: the plan is ready (kept aside) or an error.
-    caf::reacts_to<loaded_atom>,
-    caf::reacts_to<fault_atom, caf::error>,
+    caf::reacts_to<loaded_atom>, caf::reacts_to<fault_atom, caf::error>,
     // INTERNAL: back-off over (reload), the drain's or the loading's time is up, a deadline passed.
     caf::reacts_to<timeout_atom, uint32_t>>;
 
@@ -175,7 +176,8 @@ using engine_actor = caf::typed_actor<
     // Admits a request: the answer is its request actor, events go to the sink. Errors:
     // ec::model_not_found, model_not_ready, queue_full, shutting_down, invalid_request.
     caf::replies_to<submit_atom, generation_request, event_sink>::with<request_actor>,
-    // Errors: ec::model_not_found, model_not_ready, invalid_request, prompt_too_long, template_failed.
+    // Errors: ec::model_not_found, model_not_ready, invalid_request, prompt_too_long,
+    // template_failed.
     caf::replies_to<tokenize_request>::with<tokenize_answer>,
     caf::replies_to<detokenize_request>::with<std::string>,
     // Registers and loads a model; answers when it is ready. Errors: ec::bad_model,
@@ -209,32 +211,32 @@ using supervisor_actor = caf::typed_actor<
 } // namespace troupe
 
 CAF_BEGIN_TYPE_ID_BLOCK(troupe, 1200)
-  CAF_ADD_TYPE_ID(troupe, (troupe::step))
-  CAF_ADD_TYPE_ID(troupe, (troupe::step_result))
-  CAF_ADD_TYPE_ID(troupe, (troupe::step_id))
-  CAF_ADD_TYPE_ID(troupe, (troupe::epoch_id))
-  CAF_ADD_TYPE_ID(troupe, (troupe::sequence_id))
-  CAF_ADD_TYPE_ID(troupe, (troupe::models::activation))
-  CAF_ADD_TYPE_ID(troupe, (troupe::new_sequence))
-  CAF_ADD_TYPE_ID(troupe, (troupe::token_batch))
-  CAF_ADD_TYPE_ID(troupe, (troupe::sequence_end))
-  CAF_ADD_TYPE_ID(troupe, (troupe::scheduler_load))
-  CAF_ADD_TYPE_ID(troupe, (troupe::encode_job))
-  CAF_ADD_TYPE_ID(troupe, (troupe::encoded_prompt))
-  CAF_ADD_TYPE_ID(troupe, (troupe::generation_request))
-  CAF_ADD_TYPE_ID(troupe, (troupe::event_batch))
-  CAF_ADD_TYPE_ID(troupe, (troupe::tokenize_request))
-  CAF_ADD_TYPE_ID(troupe, (troupe::tokenize_answer))
-  CAF_ADD_TYPE_ID(troupe, (troupe::detokenize_request))
-  CAF_ADD_TYPE_ID(troupe, (troupe::model_spec))
-  CAF_ADD_TYPE_ID(troupe, (troupe::model_status))
-  CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::model_status>))
-  CAF_ADD_TYPE_ID(troupe, (troupe::token_receiver))
-  CAF_ADD_TYPE_ID(troupe, (troupe::event_sink))
-  CAF_ADD_TYPE_ID(troupe, (troupe::request_actor))
-  CAF_ADD_TYPE_ID(troupe, (troupe::shard_actor))
-  CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::shard_actor>))
-  CAF_ADD_TYPE_ID(troupe, (troupe::model_actor))
+CAF_ADD_TYPE_ID(troupe, (troupe::step))
+CAF_ADD_TYPE_ID(troupe, (troupe::step_result))
+CAF_ADD_TYPE_ID(troupe, (troupe::step_id))
+CAF_ADD_TYPE_ID(troupe, (troupe::epoch_id))
+CAF_ADD_TYPE_ID(troupe, (troupe::sequence_id))
+CAF_ADD_TYPE_ID(troupe, (troupe::models::activation))
+CAF_ADD_TYPE_ID(troupe, (troupe::new_sequence))
+CAF_ADD_TYPE_ID(troupe, (troupe::token_batch))
+CAF_ADD_TYPE_ID(troupe, (troupe::sequence_end))
+CAF_ADD_TYPE_ID(troupe, (troupe::scheduler_load))
+CAF_ADD_TYPE_ID(troupe, (troupe::encode_job))
+CAF_ADD_TYPE_ID(troupe, (troupe::encoded_prompt))
+CAF_ADD_TYPE_ID(troupe, (troupe::generation_request))
+CAF_ADD_TYPE_ID(troupe, (troupe::event_batch))
+CAF_ADD_TYPE_ID(troupe, (troupe::tokenize_request))
+CAF_ADD_TYPE_ID(troupe, (troupe::tokenize_answer))
+CAF_ADD_TYPE_ID(troupe, (troupe::detokenize_request))
+CAF_ADD_TYPE_ID(troupe, (troupe::model_spec))
+CAF_ADD_TYPE_ID(troupe, (troupe::model_status))
+CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::model_status>))
+CAF_ADD_TYPE_ID(troupe, (troupe::token_receiver))
+CAF_ADD_TYPE_ID(troupe, (troupe::event_sink))
+CAF_ADD_TYPE_ID(troupe, (troupe::request_actor))
+CAF_ADD_TYPE_ID(troupe, (troupe::shard_actor))
+CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::shard_actor>))
+CAF_ADD_TYPE_ID(troupe, (troupe::model_actor))
 CAF_END_TYPE_ID_BLOCK(troupe)
 
 #include "troupe/actors/inspect.hpp" // IWYU pragma: export

@@ -125,6 +125,7 @@ caf::result<sequence_id> submit(scheduler_ptr self, new_sequence& s,
   if (!receiver)
     return caf::make_error(ec::invalid_request, std::string{"a sequence needs a receiver"});
   const auto timeout = s.slot_timeout_ms;
+  s.needs_host = state.options.needs_host && state.options.needs_host(s.sampling, s.wants);
   auto place = state.policy->admit(std::move(s));
   if (!place)
     return std::move(place.error());
@@ -197,6 +198,18 @@ void arm_slot_timeouts(scheduler_ptr self) {
       self->delayed_send(self, std::chrono::milliseconds(ms), timeout_atom_v, id);
 }
 
+/// What padding every sequence to the step's longest would have wasted.
+double sparsity_of(const step& s) {
+  uint64_t longest = 0, all = 0;
+  for (const auto& row : s.rows) {
+    const auto length = uint64_t{row.position} + row.token_count;
+    longest = std::max(longest, length);
+    all += length;
+  }
+  const auto cells = longest * s.rows.size();
+  return cells == 0 ? 0 : static_cast<double>(cells - all) / static_cast<double>(cells);
+}
+
 void tick(scheduler_ptr self) {
   auto& state = self->state;
   state.ticking = false;
@@ -212,6 +225,7 @@ void tick(scheduler_ptr self) {
     if (auto& m = state.options.model) {
       m->step_rows.observe(static_cast<double>(s.rows.size()));
       m->step_tokens.observe(static_cast<double>(s.tokens.size()));
+      m->batch_sparsity.observe(sparsity_of(s));
     }
     broadcast(self, std::move(s));
     ++splits;
@@ -287,7 +301,8 @@ void wire(scheduler_ptr self, epoch_id epoch, std::vector<shard_actor>& shards) 
   state.shards = std::move(shards);
   for (const auto& shard : state.shards)
     self->monitor(shard);
-  state.steps.open(epoch, static_cast<uint32_t>(state.shards.size()));
+  state.steps.open(epoch, static_cast<uint32_t>(state.shards.size()),
+                   state.options.limits.ahead ? 1 : 0);
   state.refusal = caf::none;
   if (state.options.model)
     state.options.model->epoch.set(static_cast<int64_t>(epoch));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <unordered_map>
 #include <vector>
@@ -19,6 +20,8 @@ struct scheduler_options {
   scheduling::batching_limits limits;
   telemetry::metrics_ptr metrics;     ///< Mailbox depths; may be null.
   telemetry::model_metrics_ptr model; ///< This model's numbers; may be null.
+  /// Whether a sequence must not be scheduled ahead; see models::model_plan. Null: none.
+  std::function<bool(const sampling_params&, const row_wants&)> needs_host;
 };
 
 /// The shell's share of a sequence, found by the index that the policy gave it.

@@ -12,6 +12,7 @@ namespace troupe {
 namespace {
 
 using telemetry::actor_kind;
+using clock = std::chrono::steady_clock;
 
 /// Leaves a stage factory from within its report of progress.
 struct loading_stopped : std::exception {
@@ -28,10 +29,10 @@ void count_sent(shard_ptr self, actor_kind to) {
     metrics->sent(to);
 }
 
-void note(shard_ptr self, shard_event::kind what, const step& s) {
+void note(shard_ptr self, shard_event::kind what, epoch_id epoch, step_id id) {
   const auto& options = self->state.options;
   if (options.log)
-    options.log({what, options.index, s.epoch, s.id});
+    options.log({what, options.index, epoch, id});
 }
 
 /// As `guarded`, for foreign exceptions too: nothing that a stage throws ends the actor.
@@ -107,13 +108,26 @@ bool is_well_formed(const step& s) {
          std::all_of(s.starts.begin(), s.starts.end(), sound);
 }
 
+/// Tells the shard, from whatever thread the device uses, that a step is over. Holds no reference:
+/// the shard owns the stage that keeps this.
+models::step_completion notify(shard_ptr self, epoch_id epoch, step_id id) {
+  return [where = self->address(), metrics = self->state.options.metrics, epoch, id] {
+    if (auto shard = caf::actor_cast<caf::actor>(where)) {
+      if (metrics)
+        metrics->sent(actor_kind::shard);
+      caf::anon_send(shard, collect_atom_v, epoch, id);
+    }
+  };
+}
+
 /// What the stage makes of a step, or what is wrong with the step. How many rows of an activation
 /// to expect only the stage knows: it leaves out rows that it refuses.
-caf::expected<models::stage_output> compute(shard_ptr self, const step& s,
+caf::expected<models::launched_step> launch(shard_ptr self, const step& s,
                                             const models::activation& input) {
   if (!is_well_formed(s))
     return caf::make_error(ec::step_fault, std::string{"the step contradicts itself"});
-  return run_guarded([&] { return self->state.stage->forward(s, input); });
+  return run_guarded(
+      [&] { return self->state.stage->launch(s, input, notify(self, s.epoch, s.id)); });
 }
 
 /// Ids only grow within an epoch, so everything up to the last step that left the line is over. A
@@ -122,37 +136,58 @@ bool is_over(const shard_state& state, epoch_id epoch, step_id id) {
   return epoch < state.epoch || (epoch == state.epoch && state.ran_any && id <= state.finished);
 }
 
-void hand_on(shard_ptr self, const step& s, models::stage_output&& output, uint64_t ns) {
-  auto& state = self->state;
-  if (state.next) {
-    count_sent(self, actor_kind::shard);
-    self->send(state.next, s.epoch, s.id, std::move(output.passed));
-    return;
-  }
-  output.result.epoch = s.epoch;
-  output.result.id = s.id;
-  output.result.compute_ns = ns;
+void answer(shard_ptr self, epoch_id epoch, step_id id, step_result&& result,
+            clock::duration took) {
+  result.epoch = epoch;
+  result.id = id;
+  result.compute_ns =
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count());
   count_sent(self, actor_kind::scheduler);
-  self->send(state.scheduler, std::move(output.result));
+  self->send(self->state.scheduler, std::move(result));
+}
+
+void report_fault(shard_ptr self, epoch_id epoch, step_id id, const caf::error& reason) {
+  note(self, shard_event::kind::fault, epoch, id);
+  if (code_of(reason) == ec::device_lost)
+    self->quit(reason);
+  count_sent(self, actor_kind::scheduler);
+  self->send(self->state.scheduler, fault_atom_v, epoch, id, reason);
 }
 
 void run_step(shard_ptr self, const step& s, const models::activation& input) {
-  using clock = std::chrono::steady_clock;
   auto& state = self->state;
-  note(self, shard_event::kind::begin, s);
+  note(self, shard_event::kind::begin, s.epoch, s.id);
   const auto begin = clock::now();
-  auto output = compute(self, s, input);
-  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now() - begin);
-  if (output) {
-    note(self, shard_event::kind::end, s);
-    hand_on(self, s, std::move(*output), static_cast<uint64_t>(ns.count()));
-    return;
+  auto output = launch(self, s, input);
+  if (!output)
+    return report_fault(self, s.epoch, s.id, output.error());
+  if (state.next) {
+    note(self, shard_event::kind::end, s.epoch, s.id);
+    count_sent(self, actor_kind::shard);
+    self->send(state.next, s.epoch, s.id, std::move(output->passed));
+  } else if (output->result) {
+    note(self, shard_event::kind::end, s.epoch, s.id);
+    answer(self, s.epoch, s.id, std::move(*output->result), clock::now() - begin);
+  } else {
+    state.running.push_back({s.epoch, s.id, begin});
   }
-  note(self, shard_event::kind::fault, s);
-  if (code_of(output.error()) == ec::device_lost)
-    self->quit(output.error());
-  count_sent(self, actor_kind::scheduler);
-  self->send(state.scheduler, fault_atom_v, s.epoch, s.id, output.error());
+}
+
+/// The device is done with a step that was launched. Steps end in the order of their launches.
+void collect(shard_ptr self, epoch_id epoch, step_id id) {
+  auto& state = self->state;
+  auto place = std::find_if(state.running.begin(), state.running.end(),
+                            [&](const auto& x) { return x.epoch == epoch && x.id == id; });
+  if (place == state.running.end())
+    return;
+  const auto begin = std::max(place->begin, state.last_end);
+  state.running.erase(place);
+  auto result = run_guarded([&] { return state.stage->collect(id); });
+  state.last_end = clock::now();
+  if (!result)
+    return report_fault(self, epoch, id, result.error());
+  note(self, shard_event::kind::end, epoch, id);
+  answer(self, epoch, id, std::move(*result), state.last_end - begin);
 }
 
 void skip_step(shard_ptr self, const step& s) {
@@ -160,7 +195,7 @@ void skip_step(shard_ptr self, const step& s) {
     self->state.stage->skip(s);
     return true;
   });
-  note(self, shard_event::kind::skipped, s);
+  note(self, shard_event::kind::skipped, s.epoch, s.id);
   // Its bookkeeping may be incomplete now, and nobody would tell the stage again.
   if (!skipped)
     self->quit(caf::make_error(ec::device_lost, text_of(skipped.error())));
@@ -252,6 +287,10 @@ shard_actor::behavior_type shard(shard_ptr self, shard_options options) {
       [self](wire_atom, epoch_id epoch, const caf::actor& next, const caf::actor& scheduler) {
         count_handled(self);
         wire(self, epoch, next, scheduler);
+      },
+      [self](collect_atom, epoch_id epoch, step_id id) {
+        count_handled(self);
+        collect(self, epoch, id);
       },
   };
 }

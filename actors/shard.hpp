@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <map>
@@ -17,8 +18,9 @@ namespace troupe {
 /// What happens to a step on a shard, for those who want to watch the order of things.
 struct shard_event {
   enum class kind : uint8_t {
-    begin,   ///< The forward pass starts.
-    end,     ///< It is over; its output is sent next.
+    begin,   ///< The forward pass is launched.
+    end,     ///< It is over, or, on a device, on its way with all that follows; its output is sent
+             ///< next.
     fault,   ///< It failed.
     skipped, ///< The step was void; only its bookkeeping was applied.
   };
@@ -64,7 +66,16 @@ struct shard_state {
   std::deque<queued_step>
       steps; ///< In the order of their ids; of this epoch or, before its wiring, a newer one.
   std::map<std::pair<epoch_id, step_id>, models::activation>
-      arrived;          ///< Activations whose step has not run.
+      arrived; ///< Activations whose step has not run.
+  /// A step that the stage works on without us; the oldest first.
+  struct launched_step {
+    epoch_id epoch{};
+    step_id id{};
+    std::chrono::steady_clock::time_point begin;
+  };
+  std::deque<launched_step> running;
+  std::chrono::steady_clock::time_point last_end{}; ///< Of a step that ran without us.
+
   step_id finished{};   ///< The last step that left `steps`; ids only grow.
   bool ran_any = false; ///< `finished` means something.
 };

@@ -19,6 +19,7 @@ enum class kind : uint8_t {
   choice,       ///< One of the option's words, in any case.
   text,         ///< Anything.
   list,         ///< ["a", "b"]
+  rate,         ///< N or N/DURATION, kept as text.
 };
 
 /// Whom an option belongs to, and so where it is read from (docs/options.md, "Where settings come
@@ -67,13 +68,19 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "chunked_read_timeout", .level = scope::server, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a client that doesn't read its stream, and for the next chunk of an answer", .flag = "--chunked-read-timeout", .least = 0.001, .most = 86400},
   {.key = "drain_timeout", .level = scope::server, .type = kind::seconds, .fallback = "30", .help = "Time that running requests have to finish after SIGTERM", .flag = "--drain-timeout", .most = 86400},
   {.key = "request_id_header_key", .level = scope::server, .type = kind::text, .fallback = "x-request-id", .help = "Header that carries the id of a request"},
+  {.key = "wait_model_loading", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Take connections only once the start-up models have loaded, and end with exit code 1 when one fails; false: answer at once, /ping tells how far they are", .flag = "--wait-model-loading"},
+  {.key = "allow_multi_status", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "/ping answers 207 while a model is loading"},
+  {.key = "error_rate_wlm", .level = scope::server, .type = kind::rate, .fallback = "", .help = "More requests than this refused for lack of room or readiness (503, 507) make /ping answer 503 for good"},
+  {.key = "error_rate_server", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for answers with 424 and other 5xx"},
+  {.key = "error_rate_model", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for requests during which the model failed"},
+  {.key = "error_rate_any", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for all of these together"},
   {.key = "cors_allowed_origin", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Origin"},
   {.key = "cors_allowed_methods", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Methods"},
   {.key = "cors_allowed_headers", .level = scope::server, .type = kind::text, .fallback = "", .help = "Value of Access-Control-Allow-Headers"},
   {.key = "bad_request_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that is refused before inference, on LMI routes", .least = 400, .most = 599},
-  {.key = "wlm_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status while a model is not ready, on LMI routes", .least = 400, .most = 599},
+  {.key = "wlm_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status while a model is not ready, and of a call that took longer than predict_timeout without rolling batch, on LMI routes", .least = 400, .most = 599},
   {.key = "throttle_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "503", .help = "Status when the job queue is full, on LMI routes", .least = 400, .most = 599},
-  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Status of a request that did not finish within its deadline, on LMI routes; no batch slot in time is bad_request_http_code", .least = 400, .most = 599},
+  {.key = "timeout_http_code", .level = scope::server, .type = kind::integer, .fallback = "400", .help = "Accepted for the sake of existing files; no answer has it: no batch slot in time is bad_request_http_code, a call that took too long wlm_error_http_code", .least = 400, .most = 599},
   {.key = "server_error_http_code", .level = scope::server, .type = kind::integer, .fallback = "500", .help = "Status of every other failure, on LMI routes", .least = 400, .most = 599},
   {.key = "prometheus", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Serve metrics at /metrics and /server/metrics"},
   {.key = "trust_request_chat_template", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Let a request bring its own chat template; a hostile one can end the process", .flag = "--trust-request-chat-template"},
@@ -88,13 +95,16 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "job_queue_size", .level = scope::shared, .type = kind::integer, .fallback = "1000", .help = "Requests that may wait; more are refused at once", .flag = "--job-queue-size", .variables = "MAX_CONCURRENT_REQUESTS", .least = 1, .most = 1000000},
   {.key = "retry_threshold", .level = scope::shared, .type = kind::integer, .fallback = "3", .help = "Losses of a shard after which a model is given up and its requests end with an error; LMI gives up at once (0)", .flag = "--retry-threshold", .most = 1000000},
 
+  // Where it runs.
+  {.key = "load_on_devices", .level = scope::shared, .type = kind::text, .fallback = "*", .help = "Where models run: * (GPUs if there are any), cpu, or GPUs such as 0;1 or gpu0;gpu1", .flag = "--devices"},
+
   // What is served.
   {.key = "engine", .level = scope::model, .type = kind::choice, .fallback = "Python", .help = "LMI's engine; accepted for the sake of existing files", .words = "Python MPI=Python"},
   {.key = "option.entryPoint", .level = scope::model, .type = kind::choice, .fallback = "djl_python.huggingface", .help = "LMI's handler; no other can run here", .words = "djl_python.huggingface"},
   {.key = "option.model_id", .level = scope::model, .type = kind::text, .fallback = "", .help = "Folder of the model, if it is not the one that holds serving.properties"},
   {.key = "option.served_model_name", .level = scope::model, .type = kind::text, .fallback = "", .help = "Name under which clients ask for the model; by default the folder's", .flag = "--served-model-name"},
   {.key = "option.task", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Task of the model; unset: text-generation, the only one that can run here", .variables = "HF_TASK", .words = "text-generation"},
-  {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16"},
+  {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means auto on GPUs and fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16"},
   {.key = "option.trust_remote_code", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files", .variables = "HF_MODEL_TRUST_REMOTE_CODE", .notice = "Python code of a model cannot run in Troupe: a model that needs it fails to load"},
   {.key = "option.low_cpu_mem_usage", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; weights are always mapped and loaded piece by piece"},
   {.key = "option.mpi_mode", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files; no effect"},
@@ -103,14 +113,21 @@ inline constexpr auto option_table = std::to_array<option>({
   // How it is run.
   {.key = "option.rolling_batch", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "scheduler batches continuously, disable runs one request after another, auto takes scheduler for text generation", .flag = "--rolling-batch", .words = "auto scheduler disable lmi-dist~scheduler vllm~scheduler trtllm~scheduler tnx~scheduler"},
   {.key = "option.max_rolling_batch_size", .level = scope::model, .type = kind::integer, .fallback = "32", .help = "Sequences that are generated at once; further ones wait", .flag = "--max-rolling-batch-size", .variables = "MAX_BATCH_SIZE", .least = 1, .most = 65536},
-  {.key = "option.max_step_tokens", .level = scope::model, .type = kind::integer, .fallback = "512", .help = "Tokens that one step may process: prompts enter in chunks of what running sequences leave", .flag = "--max-step-tokens", .least = 1, .most = 1048576},
+  {.key = "option.max_step_tokens", .level = scope::model, .type = kind::integer, .fallback = "auto", .help = "Tokens that one step may process: prompts enter in chunks of what running sequences leave; auto: 512 on CPU, 4096 on GPUs", .flag = "--max-step-tokens", .words = "auto=0", .least = 1, .most = 1048576},
+  {.key = "option.schedule_ahead", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Issue the next step before the tokens of the last are known, so that the device never waits for the host; unset: true on a single GPU, false on the CPU, where it gains nothing", .flag = "--schedule-ahead"},
   {.key = "option.max_model_len", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Upper limit of the context, prompt and answer together; by default the model's", .flag = "--max-model-len", .least = 1, .most = 2147483647},
-  {.key = "option.tensor_parallel_degree", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Shards that the layers are spread over; on CPU unset means 1, max one per core", .flag = "--tensor-parallel-degree", .variables = "TENSOR_PARALLEL_DEGREE SM_NUM_GPUS", .words = "max=-1", .least = 1, .most = 1024},
+  {.key = "option.tensor_parallel_degree", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Shards that the layers are spread over, one GPU each; unset: as few GPUs as hold the model, 1 on CPU; max: every GPU, or one per core", .flag = "--tensor-parallel-degree", .variables = "TENSOR_PARALLEL_DEGREE SM_NUM_GPUS", .words = "max=-1", .least = 1, .most = 1024},
+  {.key = "option.device_map", .level = scope::model, .type = kind::choice, .fallback = "", .help = "How layers go onto devices; beats load_on_devices: balanced splits evenly, sequential takes as few GPUs as hold the model", .flag = "--device-map", .words = "auto balanced balanced_low_0=balanced sequential cpu cuda cuda:0 cuda:1 cuda:2 cuda:3 cuda:4 cuda:5 cuda:6 cuda:7"},
+  {.key = "option.device_id", .level = scope::model, .type = kind::integer, .fallback = "-1", .help = "Run on this GPU alone; -1: as load_on_devices says", .least = -1, .most = 1023},
+  {.key = "option.gpu_memory_utilization", .level = scope::model, .type = kind::number, .fallback = "0.9", .help = "Share of each GPU's memory that may be in use; what weights leave of it holds keys and values", .flag = "--gpu-memory-utilization", .least = 0.05, .most = 1},
+  {.key = "option.cuda_graphs", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Record the decode steps of each batch size on the GPU and replay them", .flag = "--cuda-graphs"},
+  {.key = "option.batch_invariant", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "A request's tokens on a GPU do not depend on what else is in the batch; slower", .flag = "--batch-invariant"},
+  {.key = "option.load_format", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "dummy: random weights of the shapes in config.json, to measure without a download", .flag = "--load-format", .words = "auto safetensors=auto dummy"},
   {.key = "option.cpu_threads", .level = scope::model, .type = kind::integer, .fallback = "auto", .help = "Threads that compute, shared by the shards of a model; auto: one per core", .flag = "--cpu-threads", .variables = "OMP_NUM_THREADS", .words = "auto=0", .least = 1, .most = 1024},
-  {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
+  {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: what weights leave of a GPU; on CPU a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
   {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .least = 1, .most = 1024},
   {.key = "option.prefix_cache", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Reuse keys and values of prompts that begin alike", .flag = "--prefix-cache"},
-  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; a request that has one takes the time it needs", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
+  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; with rolling_batch=disable the longest time of a whole call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
 
   // What it answers.
   {.key = "option.output_formatter", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Form of answers on LMI routes; unset: json, or jsonlines when streamed", .words = "json jsonlines sse json_chat jsonlines_chat sse_chat", .lenient = true},

@@ -3,6 +3,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -10,6 +11,7 @@
 
 #include "troupe/config/error.hpp"
 #include "troupe/config/option_table.hpp"
+#include "troupe/config/rate_limit.hpp"
 
 namespace troupe::config {
 
@@ -53,6 +55,11 @@ public:
   /// Empty when unset. A choice comes in the spelling of the table.
   const std::string& text(key<kind::text, kind::choice> k) const {
     return get<std::string>(k.index());
+  }
+
+  /// Nothing when unset.
+  std::optional<rate_limit> rate(key<kind::rate> k) const {
+    return parse_rate_limit(get<std::string>(k.index()));
   }
 
   const std::vector<std::string>& list(key<kind::list> k) const {
@@ -105,8 +112,8 @@ std::string to_text(const option& o, const value& v);
 /// The option with this key, or null.
 const option* find_option(std::string_view key);
 
-/// How many letters to insert, delete, change or swap with the next one, whatever their case, until `a`
-/// is `b`. Quadratic in time and space: for words.
+/// How many letters to insert, delete, change or swap with the next one, whatever their case, until
+/// `a` is `b`. Quadratic in time and space: for words.
 size_t edit_distance(std::string_view a, std::string_view b);
 
 /// The key that resembles `name` most (misspelt, or without its `option.`), empty when none does.

@@ -255,6 +255,10 @@ caf::expected<parsed> parse_value(const option& o, std::string_view raw) {
     if (clean_text(text))
       result = parse_list(text);
     break;
+  case kind::rate:
+    if (parse_rate_limit(text))
+      result = value{std::string{text}};
+    break;
   }
   if (!result)
     return caf::make_error(ec::bad_option,
@@ -300,6 +304,8 @@ std::string allowed(const option& o) {
     return "text in UTF-8, not empty";
   case kind::list:
     return R"(a list such as ["a", "b"])";
+  case kind::rate:
+    return "a number of errors per minute, or with an ISO 8601 duration as in 10/PT30S";
   }
   return {};
 }

@@ -64,9 +64,11 @@ private:
     std::string target;
     std::string id;
     bool keep_alive = true;
-    bool chunked = true;    ///< false for HTTP/1.0 clients.
-    bool inference = false; ///< Answers carry `requestId`.
-    bool started = false;   ///< The head of a stream has left.
+    bool chunked = true;       ///< false for HTTP/1.0 clients.
+    bool inference = false;    ///< Answers carry `requestId`.
+    bool started = false;      ///< The head of a stream has left.
+    bool model_failed = false; ///< While it worked on the request.
+    int failure_status = 0;    ///< What a failure would have answered, had the stream not begun.
     clock::time_point since;
     std::string model; ///< For messages.
     error_style errors = error_style::lmi;

@@ -152,6 +152,7 @@ bool connection::take_batch(uint32_t part, event_batch& events) {
 void connection::fail_job(const caf::error& why) {
   const auto& settings = front_->state->settings.dialect;
   telemetry::log(log_level::info, exchange_.id, "failed: " + text_of(why));
+  exchange_.model_failed = is_model_failure(code_of(why));
   for (auto& part : exchange_.parts)
     if (part.ticket)
       part.ticket->cancel();
@@ -161,6 +162,7 @@ void connection::fail_job(const caf::error& why) {
     answer.note.clear(); // The cause says more.
     return send(std::move(answer));
   }
+  exchange_.failure_status = error_reply(exchange_.errors, settings, exchange_.model, why).status;
   exchange_.writer->fail(stream_error(exchange_.errors, settings, exchange_.model, why), scratch_);
   stream_body();
   if (exchange_.chunked)
@@ -239,6 +241,8 @@ void connection::finish_exchange(int status) {
   auto keep = shared_from_this();
   auto& state = *front_->state;
   state.counters.count_response(status);
+  state.failures.record(exchange_.failure_status > 0 ? exchange_.failure_status : status,
+                        exchange_.model_failed);
   if (exchange_.started)
     state.counters.open_streams.add(-1);
   if (telemetry::logs(log_level::info)) {

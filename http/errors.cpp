@@ -79,7 +79,7 @@ reply lmi_reply(const dialect_settings& settings, std::string_view model, const 
   case ec::unauthorized:
     return lmi_error(401, "UnauthorizedException", text);
   case ec::request_timeout:
-    return lmi_error(settings.timeout_status, "TimeoutException", text);
+    return lmi_error(settings.wlm_error_status, "WlmException", text);
   case ec::slot_timeout:
     return lmi_error(settings.bad_request_status, "TranslateException",
                      "Time out in: " + std::to_string(settings.slot_timeout_ms / 1000));
@@ -191,6 +191,11 @@ reply problem_reply(error_style style, const problem& why) {
 reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
                   const caf::error& why) {
   return style == error_style::openai ? openai_reply(model, why) : lmi_reply(settings, model, why);
+}
+
+bool is_model_failure(ec code) {
+  return code == ec::row_fault || code == ec::step_fault || code == ec::device_lost ||
+         code == ec::out_of_memory || code == ec::internal;
 }
 
 std::string stream_error(error_style style, const dialect_settings& settings,

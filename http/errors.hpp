@@ -27,6 +27,9 @@ reply problem_reply(error_style style, const problem& why);
 reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
                   const caf::error& why);
 
+/// Whether the model failed at its work, rather than refused it.
+bool is_model_failure(ec code);
+
 /// The JSON object that ends a stream after bytes have left.
 std::string stream_error(error_style style, const dialect_settings& settings,
                          std::string_view model, const caf::error& why);

@@ -16,6 +16,7 @@ using asio::ip::tcp;
 namespace {
 
 constexpr int backlog = 4096;
+constexpr std::string_view other_port = "; choose another address or port with --host and --port";
 constexpr std::chrono::milliseconds pause_after_error{100};
 
 /// What a client beyond the limit reads.
@@ -70,10 +71,8 @@ caf::error listener::open_tcp(const server_settings& settings) {
     tcp_.set_option(asio::socket_base::reuse_address{true}, error);
   if (!error)
     tcp_.bind(endpoint, error);
-  if (!error)
-    tcp_.listen(backlog, error);
   if (error)
-    return cannot_listen(where, error, "; choose another address or port with --host and --port");
+    return cannot_listen(where, error, other_port);
   port_ = tcp_.local_endpoint().port();
   return {};
 }
@@ -95,9 +94,20 @@ caf::error listener::open_unix(const server_settings& settings) {
   unix_.open(endpoint.protocol(), error);
   if (!error)
     unix_.bind(endpoint, error);
-  if (!error)
-    unix_.listen(backlog, error);
   return error ? cannot_listen("unix:" + settings.unix_path, error, "; choose another path")
+               : caf::error{};
+}
+
+caf::error listener::listen() {
+  boost::system::error_code error;
+  if (unix_.is_open()) {
+    unix_.listen(backlog, error);
+    return error ? cannot_listen("unix:" + front_->state->settings.unix_path, error, "")
+                 : caf::error{};
+  }
+  tcp_.listen(backlog, error);
+  return error ? cannot_listen(front_->state->settings.address + ":" + std::to_string(port_), error,
+                               other_port)
                : caf::error{};
 }
 

@@ -19,11 +19,14 @@ public:
   listener(std::shared_ptr<front_end> front, std::vector<std::shared_ptr<io_loop>> loops,
            size_t max_connections);
 
-  /// Binds and listens. Any thread, before `start`.
-  /// Errors: ec::bad_option.
+  /// Binds. Any thread, before `listen`. Errors: ec::bad_option.
   caf::error open();
 
+  /// Any thread, before `start`. Errors: ec::bad_option.
+  caf::error listen();
+
   void start();
+  /// A second time does nothing.
   void close();
   uint16_t port() const { return port_; }
 

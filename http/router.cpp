@@ -276,8 +276,9 @@ routed route(const front_state& state, request& r) {
   if (r.path == "/ping")
     return state.draining.load(std::memory_order_relaxed)
                ? routed{draining_reply()}
-               : routed{engine_query{.what = ping_view(state.settings.allow_multi_status,
-                                                       state.settings.fail_ping_when_unhealthy)}};
+               : routed{engine_query{.what = ping_view({state.settings.allow_multi_status,
+                                                        state.settings.fail_ping_when_unhealthy,
+                                                        state.failures.exceeded()})}};
   if (r.path == "/metrics" || r.path == "/server/metrics")
     return show_metrics(state, r);
   if (auto model = inference_model(at))

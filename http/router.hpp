@@ -8,6 +8,7 @@
 
 #include "troupe/actors/telemetry/metrics.hpp"
 #include "troupe/http/dialects/dialect.hpp"
+#include "troupe/http/error_rates.hpp"
 #include "troupe/http/errors.hpp"
 #include "troupe/http/message.hpp"
 #include "troupe/http/metrics_text.hpp"
@@ -30,7 +31,11 @@ struct front_state {
   telemetry::metrics_ptr metrics; ///< May be null: then only the front end's own families show.
   front_metrics counters;
   server_facts facts;
+  error_rates failures;
   std::atomic<bool> draining{false};
+
+  explicit front_state(server_settings s = {})
+      : settings(std::move(s)), failures(settings.error_rates) {}
 };
 
 /// Gives the request its id (header of the configured name, else a new UUID) and unpacks

@@ -85,14 +85,13 @@ struct server::parts {
 
 server::server(std::unique_ptr<parts> parts) : parts_(std::move(parts)) {}
 
-caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, engine_actor engine,
-                                                     telemetry::metrics_ptr metrics,
-                                                     server_settings settings) {
+caf::expected<std::unique_ptr<server>> server::open(caf::actor_system& system, engine_actor engine,
+                                                    telemetry::metrics_ptr metrics,
+                                                    server_settings settings) {
   auto made = std::make_unique<parts>();
   auto& front = *made->front;
-  front.state = std::make_shared<front_state>();
+  front.state = std::make_shared<front_state>(std::move(settings));
   auto& state = *front.state;
-  state.settings = std::move(settings);
   state.metrics = std::move(metrics);
   state.facts.host = host_name();
   state.facts.version = state.settings.version;
@@ -114,14 +113,31 @@ caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, 
   if (auto error = made->acceptor->open())
     return error;
   front.engine = link_engine(system, std::move(engine), front.state);
-  state.facts.startup_microseconds =
+  return std::unique_ptr<server>{new server{std::move(made)}};
+}
+
+caf::error server::listen() {
+  auto& p = *parts_;
+  if (auto error = p.acceptor->listen())
+    return error;
+  p.front->state->facts.startup_microseconds =
       std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - process_start)
           .count();
-  for (auto& loop : made->loops)
-    made->run(loop->context);
-  made->run(front.parsing);
-  asio::post(made->loops.front()->context, [acceptor = made->acceptor] { acceptor->start(); });
-  return std::unique_ptr<server>{new server{std::move(made)}};
+  for (auto& loop : p.loops)
+    p.run(loop->context);
+  p.run(p.front->parsing);
+  asio::post(p.loops.front()->context, [acceptor = p.acceptor] { acceptor->start(); });
+  return {};
+}
+
+caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, engine_actor engine,
+                                                     telemetry::metrics_ptr metrics,
+                                                     server_settings settings) {
+  auto made = open(system, std::move(engine), std::move(metrics), std::move(settings));
+  if (made)
+    if (auto error = (*made)->listen())
+      return error;
+  return made;
 }
 
 server::~server() {
@@ -139,7 +155,7 @@ void server::begin_drain() {
 
 void server::stop(std::chrono::milliseconds grace) {
   if (parts_->threads.empty())
-    return;
+    return parts_->acceptor->close();
   auto until = std::chrono::steady_clock::now() + grace;
   auto& p = *parts_;
   p.front->state->draining.store(true);

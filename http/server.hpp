@@ -18,10 +18,18 @@ namespace troupe::http {
 /// thread but the server's own ones.
 class server {
 public:
-  /// Listens and answers from now on.
+  /// Takes the address, so that nobody else can, but refuses connections until `listen`.
   /// @param metrics Rendered at /metrics; may be null.
   /// Errors: ec::bad_option with address and reason when the port is taken, the name cannot be
   /// resolved, or the certificate is unusable.
+  static caf::expected<std::unique_ptr<server>> open(caf::actor_system& system, engine_actor engine,
+                                                     telemetry::metrics_ptr metrics,
+                                                     server_settings settings);
+
+  /// Answers from now on. Once. Errors: ec::bad_option when somebody else was faster.
+  caf::error listen();
+
+  /// `open` and `listen`.
   static caf::expected<std::unique_ptr<server>> start(caf::actor_system& system,
                                                       engine_actor engine,
                                                       telemetry::metrics_ptr metrics,

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "troupe/http/error_rates.hpp"
+
 /// What the front end can be told. Plain values; `runtime` fills them from the options.
 namespace troupe::http {
 
@@ -22,13 +24,13 @@ struct dialect_settings {
   bool trust_request_template = false; ///< Requests may bring a chat_template of their own.
 
   uint32_t slot_timeout_ms = 120'000; ///< option.predict_timeout; 0 = none.
-  uint32_t deadline_ms = 0;           ///< A whole request's time; 0 = none.
+  /// A whole request's time; 0 = none. Without rolling batch it is option.predict_timeout.
+  uint32_t deadline_ms = 0;
   uint32_t read_timeout_ms = 120'000; ///< chunked_read_timeout: for a client that does not read.
 
   int bad_request_status = 400;  ///< bad_request_http_code
-  int wlm_error_status = 503;    ///< wlm_error_http_code: model not ready.
+  int wlm_error_status = 503;    ///< wlm_error_http_code: model not ready, call took too long.
   int throttle_status = 503;     ///< throttle_error_http_code: queue full (LMI routes).
-  int timeout_status = 400;      ///< timeout_http_code
   int server_error_status = 500; ///< server_error_http_code
 };
 
@@ -57,6 +59,7 @@ struct server_settings {
   std::string cors_allowed_headers;
 
   bool allow_multi_status = false;       ///< /ping answers 207 while loading.
+  error_rate_limits error_rates;         ///< error_rate_*
   bool fail_ping_when_unhealthy = false; ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
   bool metrics_enabled = true;           ///< SERVING_PROMETHEUS
   std::string version;                   ///< Shown by DJLServingStart.

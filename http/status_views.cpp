@@ -34,7 +34,7 @@ void append_model(std::string& out, const model_status& model) {
 
 } // namespace
 
-status_view ping_view(bool multi_status, bool fail_unhealthy) {
+status_view ping_view(const ping_rules& rules) {
   return [=](const std::vector<model_status>& models) {
     reply out;
     out.body = "{";
@@ -51,9 +51,11 @@ status_view ping_view(bool multi_status, bool fail_unhealthy) {
     }
     out.body += models.empty() ? "}\n" : "\n}\n";
     auto unhealthy = any(model_state::reloading) || any(model_state::draining);
-    if (any(model_state::failed) || (unhealthy && fail_unhealthy))
+    if (rules.too_many_errors)
+      out.status = 503;
+    else if (any(model_state::failed) || (unhealthy && rules.fail_unhealthy))
       out.status = 500;
-    else if (any(model_state::loading) && multi_status)
+    else if (any(model_state::loading) && rules.multi_status)
       out.status = 207;
     return out;
   };

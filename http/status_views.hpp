@@ -12,10 +12,15 @@ namespace troupe::http {
 
 using status_view = std::function<reply(const std::vector<model_status>&)>;
 
+/// What decides the status of /ping beside the models' states.
+struct ping_rules {
+  bool multi_status = false;    ///< 207 instead of 200 while a model loads.
+  bool fail_unhealthy = false;  ///< 500 when a model is unhealthy.
+  bool too_many_errors = false; ///< 503 whatever else: an error_rate_* was exceeded once.
+};
+
 /// GET /ping (contract http.md §3).
-/// @param multi_status 207 instead of 200 while a model loads.
-/// @param fail_unhealthy 500 when a model is unhealthy.
-status_view ping_view(bool multi_status, bool fail_unhealthy);
+status_view ping_view(const ping_rules& rules);
 
 /// /ping while the server drains: 503.
 reply draining_reply();

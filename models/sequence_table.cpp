@@ -24,13 +24,29 @@ std::shared_ptr<const std::vector<float>> sequence_table::frequencies_for(double
 }
 
 void sequence_table::start(const sequence_start& s) {
-  auto& state = sequences_[s.sequence];
+  const auto [place, is_new] = sequences_.try_emplace(s.sequence);
+  auto& state = place->second;
+  if (is_new) {
+    state.slot = free_slots_.empty() ? slots_++ : free_slots_.back();
+    if (!free_slots_.empty())
+      free_slots_.pop_back();
+  }
   state.blocks.clear();
   state.has_bad_block = false;
+  state.draws_at = 0;
+  state.drawn = pending_token;
   state.frequencies = frequencies_for(s.rope_base);
   if (samples_)
     state.sampler.emplace(s);
 }
+
+namespace {
+
+bool is_pending(const step& s, const step_row& row) {
+  return row.token_count == 1 && s.tokens[row.first_token] == pending_token;
+}
+
+} // namespace
 
 std::string sequence_table::check(const step& s, const step_row& row, sequence_state& state) const {
   const uint64_t end = uint64_t{row.position} + row.token_count;
@@ -43,19 +59,30 @@ std::string sequence_table::check(const step& s, const step_row& row, sequence_s
            std::to_string(limits_.context) + " tokens";
   if (end > uint64_t{state.blocks.size()} * limits_.block_tokens)
     return "position " + std::to_string(end - 1) + " has no KV block";
+  if (state.has_bad_block)
+    return "the sequence was given a KV block beyond the " + std::to_string(limits_.blocks) +
+           " that exist";
+  if (is_pending(s, row)) {
+    if (!limits_.whole)
+      return "a token that is still to be drawn can't be fed to one of several stages";
+    if (state.draws_at != row.position ||
+        (state.drawn == pending_token && !limits_.draws_on_device))
+      return "the token at position " + std::to_string(row.position) + " was never drawn";
+    return {};
+  }
   for (auto token : std::span{s.tokens}.subspan(row.first_token, row.token_count))
     if (token < 0 || static_cast<uint32_t>(token) >= limits_.vocabulary)
       return "token " + std::to_string(token) + " is not in the vocabulary of " +
              std::to_string(limits_.vocabulary);
-  if (state.has_bad_block)
-    return "the sequence was given a KV block beyond the " + std::to_string(limits_.blocks) +
-           " that exist";
   return {};
 }
 
 void sequence_table::apply(const step& s) {
   for (auto id : s.dropped)
-    sequences_.erase(id);
+    if (const auto found = sequences_.find(id); found != sequences_.end()) {
+      free_slots_.push_back(found->second.slot);
+      sequences_.erase(found);
+    }
   for (const auto& start_of_one : s.starts)
     start(start_of_one);
   rows_.clear();
@@ -71,11 +98,19 @@ void sequence_table::apply(const step& s) {
         state.blocks.push_back(static_cast<uint32_t>(block));
         state.has_bad_block |= state.blocks.back() >= limits_.blocks;
       }
-    auto fault = check(s, row, state);
-    if (fault.empty() && state.sampler)
-      state.sampler->feed(row.position,
-                          std::span{s.tokens}.subspan(row.first_token, row.token_count));
-    rows_.push_back({&state, std::move(fault)});
+    checked_row checked{&state, check(s, row, state)};
+    if (checked.fault.empty()) {
+      auto fed = std::span{s.tokens}.subspan(row.first_token, row.token_count);
+      if (is_pending(s, row)) {
+        checked.pending = state.drawn;
+        fed = {&checked.pending, 1};
+      }
+      if (state.sampler && fed.front() != pending_token)
+        state.sampler->feed(row.position, fed);
+    }
+    state.draws_at = row.wants.sample ? row.position + row.token_count : 0;
+    state.drawn = pending_token;
+    rows_.push_back(std::move(checked));
   }
 }
 

@@ -18,14 +18,19 @@ namespace troupe::models {
 struct sequence_state {
   std::vector<uint32_t> blocks; ///< Position p is in blocks[p / block_tokens].
   bool has_bad_block = false;
+  uint32_t slot = 0; ///< Dense and small; free again when the sequence is dropped.
   std::shared_ptr<const std::vector<float>> frequencies; ///< Null unless rotary.
   std::optional<sequence_sampler> sampler;               ///< On the last stage.
+  uint32_t draws_at = 0;         ///< Place of the token that its last row draws; 0 = it draws none.
+  int32_t drawn = pending_token; ///< That token, once the host knows it.
 };
 
 /// A row whose sequence is known and whose numbers are sane, or what is wrong with it.
 struct checked_row {
   sequence_state* sequence = nullptr;
   std::string fault; ///< Not empty: the row is not computed.
+  /// What stands for `pending_token` in the row, if the host knows it.
+  int32_t pending = pending_token;
 };
 
 /// A stage's memory of the sequences that steps talk about. All stages of a model see the same
@@ -37,6 +42,9 @@ public:
     uint32_t blocks = 0;
     uint32_t context = 0;
     uint32_t vocabulary = 0;
+    bool whole = false; ///< The stage holds all layers: rows may feed `pending_token`.
+    /// Such a token may be known to the device only when the row is computed.
+    bool draws_on_device = false;
   };
 
   /// @param rope Null: positions are not rotated.
@@ -48,6 +56,12 @@ public:
   void apply(const step& s);
 
   std::span<const checked_row> rows() const { return rows_; }
+  /// Null when there is no such sequence.
+  const sequence_state* find(sequence_id id) const {
+    const auto found = sequences_.find(id);
+    return found == sequences_.end() ? nullptr : &found->second;
+  }
+
   size_t size() const { return sequences_.size(); }
 
 private:
@@ -62,6 +76,8 @@ private:
   std::unordered_map<double, std::weak_ptr<const std::vector<float>>> frequencies_;
   std::shared_ptr<const std::vector<float>> own_frequencies_;
   std::vector<checked_row> rows_;
+  std::vector<uint32_t> free_slots_;
+  uint32_t slots_ = 0; ///< Given out so far.
 };
 
 } // namespace troupe::models

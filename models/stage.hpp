@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,10 @@ struct model_info {
   std::string folder;
   uint32_t layers = 0;
   uint32_t hidden = 0;
-  uint32_t vocabulary = 0;      ///< Width of the logits.
-  uint32_t context = 0;         ///< Longest sequence, prompt and answer.
+  uint32_t vocabulary = 0; ///< Width of the logits.
+  uint32_t context = 0;    ///< Longest sequence, prompt and answer.
   uint64_t parameters = 0;
-  uint64_t weight_bytes = 0;    ///< As loaded, in the compute dtype, all shards.
+  uint64_t weight_bytes = 0;       ///< As loaded, in the compute dtype, all shards.
   uint64_t kv_bytes_per_token = 0; ///< All layers of all shards.
   std::vector<int32_t> eos_tokens; ///< generation_config.json overrides config.json.
   int32_t bos_token = -1;
@@ -37,29 +38,57 @@ struct model_info {
   std::function<double(uint32_t max_length)> rope_base_for;
 };
 
+/// A switch whose best place differs from device to device.
+enum class device_choice : uint8_t { by_device, on, off };
+
+/// In place of a number: what suits the device.
+inline constexpr uint32_t by_device = UINT32_MAX;
+/// In place of a number of shards: one for each device, or for each core on the CPU.
+inline constexpr uint32_t all_devices = UINT32_MAX - 1;
+
 /// How a model is to be loaded.
 struct load_options {
-  std::string folder;           ///< Ignored by the dummy model.
-  bool dummy = false;           ///< A model without weights: real everything, free arithmetic.
-  std::string dtype = "";       ///< fp32 | bf16 | fp16 | auto | "" (fp32 on CPU).
-  uint32_t shards = 1;          ///< Stages over the layers (tensor_parallel_degree).
+  std::string folder;     ///< Ignored by the dummy model.
+  bool dummy = false;     ///< A model without weights: real everything, free arithmetic.
+  std::string dtype = ""; ///< fp32 | bf16 | fp16 | auto | "" (fp32 on CPU, auto on GPUs).
+  uint32_t shards = 1;    ///< Stages over the layers (tensor_parallel_degree).
+  /// Where it may run: "cpu", "*" (on GPUs if there are any), or GPUs: "0;1", "gpu0;gpu1".
+  std::string devices = "cpu";
+  std::string device_map = ""; ///< As LMI's option.device_map; beats `devices`. Empty: none.
+  double gpu_memory_utilization = 0.90; ///< Share of a GPU's memory that may be in use.
+  bool cuda_graphs = true;              ///< Record decode steps and replay them.
+  bool batch_invariant = false; ///< On GPUs too a row's bits do not depend on its neighbours.
+  bool random_weights = false;  ///< Weights are drawn, not read; `folder` needs no weight files.
   uint32_t cpu_threads = 0;     ///< Over all stages; 0 = all cores.
   uint32_t max_model_len = 0;   ///< 0 = the model's own.
   uint32_t kv_block_tokens = default_kv_block_tokens;
-  uint64_t kv_cache_bytes = 0;  ///< 0 = min(25 % of free RAM, max_sequences x context).
-  uint32_t max_sequences = 32;  ///< max_rolling_batch_size.
+  uint64_t kv_cache_bytes = 0;    ///< 0 = min(25 % of free RAM, max_sequences x context).
+  uint32_t max_sequences = 32;    ///< max_rolling_batch_size.
   uint32_t max_step_tokens = 512; ///< Scratch is sized for this many tokens in one step.
   uint64_t random_seed = 0;
+  /// The next step is issued before the last one's tokens are known.
+  device_choice schedule_ahead = device_choice::by_device;
 };
 
 /// How far loading is. Called from the loading thread; must not block.
 using load_progress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
 
-/// One stage's answer to a step: an activation for the next stage, or, from the last one, the result.
+/// One stage's answer to a step: an activation for the next stage, or, from the last one, the
+/// result.
 struct stage_output {
   activation passed;
   step_result result;
 };
+
+/// What a launched step gave at once.
+struct launched_step {
+  activation passed; ///< For the next stage; its content may still be on its way on the device.
+  std::optional<step_result> result; ///< Of the last stage, when the step is already over.
+};
+
+/// Says that a launched step can be collected. Called once, from any thread, never from within
+/// `launch` of the same step after that has failed.
+using step_completion = std::function<void()>;
 
 /// Contiguous layers on one device with their share of the KV pages. Used by one thread only (the
 /// shard actor's), steps in the order of their ids.
@@ -73,7 +102,27 @@ public:
   /// A fault of one row only is reported in that row's result.
   virtual caf::expected<stage_output> forward(const step& s, const activation& input) = 0;
 
-  /// The step was voided elsewhere: applies its bookkeeping (starts, blocks, dropped) without computing.
+  /// Starts `s` and comes back without waiting for a device; steps run in the order of their
+  /// launches. The last stage's result is in the answer, or `done` says when `collect` has it. A
+  /// stage before the last has nothing to collect. Errors: as `forward`.
+  virtual caf::expected<launched_step> launch(const step& s, const activation& input,
+                                              step_completion done) {
+    static_cast<void>(done);
+    auto output = forward(s, input);
+    if (!output)
+      return std::move(output.error());
+    return launched_step{std::move(output->passed), std::move(output->result)};
+  }
+
+  /// The result of a launched step. Waits if `done` was not called yet. Errors: as `forward`;
+  /// ec::internal: no such step.
+  virtual caf::expected<step_result> collect(step_id id) {
+    static_cast<void>(id);
+    return caf::make_error(ec::internal, std::string{"the stage has no step in flight"});
+  }
+
+  /// The step was voided elsewhere: applies its bookkeeping (starts, blocks, dropped) without
+  /// computing.
   virtual void skip(const step& s) = 0;
 
   /// Bytes held for weights and for KV pages (allocated, touched or not).
@@ -88,9 +137,17 @@ using stage_factory = std::function<caf::expected<std::unique_ptr<stage>>(const 
 struct model_plan {
   model_info info;
   uint32_t kv_block_tokens = default_kv_block_tokens;
-  uint32_t kv_blocks = 0;     ///< On every stage.
-  uint64_t kv_block_bytes = 0; ///< Of one block, over all stages.
+  uint32_t kv_blocks = 0;            ///< On every stage.
+  uint64_t kv_block_bytes = 0;       ///< Of one block, over all stages.
   std::vector<stage_factory> stages; ///< In the order of their layers.
+  uint32_t max_step_tokens = 0;      ///< What was decided; 0 = as in the options.
+  /// What takes memory where, and how many users fit; one sentence each, for the log.
+  std::vector<std::string> description;
+  /// The next step may be issued before the last one's tokens are known; one stage only.
+  bool schedules_ahead = false;
+  /// Whether a row's token can be told only by the host, so that its sequence is not scheduled
+  /// ahead. Null: never.
+  std::function<bool(const sampling_params&, const row_wants&)> needs_host;
 };
 
 /// Reads config.json, checks every tensor's name, type and bounds, plans shards and memory.

@@ -8,8 +8,8 @@
 
 #include "troupe/config/error.hpp"
 
-/// What a model is fed and what it answers. No torch here: schedulers, remote shards and tests speak
-/// this vocabulary. Everything is a plain value and can be serialised (`inspect` is in
+/// What a model is fed and what it answers. No torch here: schedulers, remote shards and tests
+/// speak this vocabulary. Everything is a plain value and can be serialised (`inspect` is in
 /// actors/interfaces.hpp).
 namespace troupe {
 
@@ -32,8 +32,8 @@ struct token_value {
 /// How the next token is chosen (contract generation.md §2, §2.1, in that order of operations).
 /// A default-constructed value is greedy without any processor.
 struct sampling_params {
-  bool sample = false;         ///< false: argmax, ties to the lowest id.
-  uint64_t seed = 0;           ///< Philox key; with `sequence_index` and the position, the only randomness.
+  bool sample = false; ///< false: argmax, ties to the lowest id.
+  uint64_t seed = 0;   ///< Philox key; with `sequence_index` and the position, the only randomness.
   uint32_t sequence_index = 0; ///< i of n for requests that ask for several sequences.
   float temperature = 1.0f;    ///< > 0
   int32_t top_k = 0;           ///< 0 = off
@@ -46,20 +46,20 @@ struct sampling_params {
   float encoder_repetition_penalty = 1.0f;
   float frequency_penalty = 0.0f;
   float presence_penalty = 0.0f;
-  uint32_t no_repeat_ngram_size = 0;         ///< 0 = off
-  uint32_t min_new_tokens = 0;               ///< eos masked before that many new tokens.
-  uint32_t min_length = 0;                   ///< As above, the prompt counted in.
-  std::vector<int32_t> eos_tokens;           ///< What the two minimums mask.
+  uint32_t no_repeat_ngram_size = 0; ///< 0 = off
+  uint32_t min_new_tokens = 0;       ///< eos masked before that many new tokens.
+  uint32_t min_length = 0;           ///< As above, the prompt counted in.
+  std::vector<int32_t> eos_tokens;   ///< What the two minimums mask.
   std::vector<token_value> logit_bias;
   std::vector<std::vector<int32_t>> bad_words;
   std::vector<int32_t> suppress_tokens;
-  uint32_t encoder_no_repeat_ngram_size = 0;  ///< As no_repeat_ngram_size, for the prompt's n-grams.
+  uint32_t encoder_no_repeat_ngram_size = 0; ///< As no_repeat_ngram_size, for the prompt's n-grams.
   std::vector<int32_t> begin_suppress_tokens; ///< Masked for the first new token only.
-  int32_t forced_bos_token = -1;              ///< The only choice after a prompt of one token; -1 = off.
-  std::vector<int32_t> forced_eos_tokens;     ///< The only choice for the last token of max_length.
-  uint32_t max_length = 0;                    ///< Prompt counted in; 0 = unknown. For forced_eos_tokens.
-  uint32_t decay_start = 0;                   ///< eos grows likelier after that many new tokens ...
-  float decay_factor = 1.0f;                  ///< ... by this factor per token; 1 = off.
+  int32_t forced_bos_token = -1; ///< The only choice after a prompt of one token; -1 = off.
+  std::vector<int32_t> forced_eos_tokens; ///< The only choice for the last token of max_length.
+  uint32_t max_length = 0;   ///< Prompt counted in; 0 = unknown. For forced_eos_tokens.
+  uint32_t decay_start = 0;  ///< eos grows likelier after that many new tokens ...
+  float decay_factor = 1.0f; ///< ... by this factor per token; 1 = off.
   friend bool operator==(const sampling_params&, const sampling_params&) = default;
 };
 
@@ -76,12 +76,17 @@ struct sequence_start {
 
 /// What a row's owner wants back.
 struct row_wants {
-  bool sample = false;             ///< Draw a token after the row's last position.
-  bool prompt_logprobs = false;    ///< Log-probability of each following prompt token.
-  bool hidden_state = false;       ///< Last layer's hidden state of the last position.
-  uint16_t top_n = 0;              ///< So many most likely tokens beside the sampled one.
-  uint16_t candidates = 0;         ///< Instead of drawing: top candidates after processors (beams).
+  bool sample = false;          ///< Draw a token after the row's last position.
+  bool prompt_logprobs = false; ///< Log-probability of each following prompt token.
+  bool hidden_state = false;    ///< Last layer's hidden state of the last position.
+  uint16_t top_n = 0;           ///< So many most likely tokens beside the sampled one.
+  uint16_t candidates = 0;      ///< Instead of drawing: top candidates after processors (beams).
 };
+
+/// Stands in `step.tokens` for the token that the sequence's previous row draws, in an earlier step
+/// that may still be running: the device knows it before the host does. Only as the one token of a
+/// row, and only where one stage holds all layers.
+inline constexpr int32_t pending_token = -1;
 
 /// The tokens of one sequence that a step feeds to the model. Rows of a step lie end to end without
 /// padding: row i's tokens are step.tokens[first_token, first_token + token_count).
@@ -112,7 +117,7 @@ struct step {
   epoch_id epoch{};
   step_id id{};
   std::vector<step_row> rows;
-  std::vector<int32_t> tokens;  ///< [sum of token_count]
+  std::vector<int32_t> tokens;  ///< [sum of token_count]; token ids, or `pending_token`.
   std::vector<block_id> blocks; ///< [sum of block_count], newly appended blocks, row by row.
   std::vector<sequence_start> starts;
   std::vector<block_copy> copies;
@@ -124,14 +129,17 @@ struct step {
 /// What one row produced.
 struct row_result {
   sequence_id sequence{};
-  int32_t token = -1;  ///< The drawn token; -1 when none was wanted.
-  float logprob = 0;   ///< Of `token`, natural log of the softmax of the raw logits in fp32.
-  std::vector<token_value> top;        ///< wants.top_n most likely, descending, plus the drawn one if not among them.
-  std::vector<token_value> prompt;     ///< One per fed position that has a successor in the prompt: that successor and its log-probability.
+  int32_t token = -1; ///< The drawn token; -1 when none was wanted.
+  float logprob = 0;  ///< Of `token`, natural log of the softmax of the raw logits in fp32.
+  std::vector<token_value>
+      top; ///< wants.top_n most likely, descending, plus the drawn one if not among them.
+  std::vector<token_value> prompt; ///< One per fed position that has a successor in the prompt:
+                                   ///< that successor and its log-probability.
   std::vector<std::vector<token_value>> prompt_top; ///< As `prompt`, the top_n of each.
-  std::vector<token_value> candidates; ///< wants.candidates, processed log-probabilities, descending.
-  std::vector<float> hidden;           ///< [hidden] when wanted.
-  ec fault = ec::none;                 ///< Set: only this row failed (row fault).
+  std::vector<token_value>
+      candidates;            ///< wants.candidates, processed log-probabilities, descending.
+  std::vector<float> hidden; ///< [hidden] when wanted.
+  ec fault = ec::none;       ///< Set: only this row failed (row fault).
   std::string fault_text;
 };
 

@@ -1,6 +1,7 @@
 #include "troupe/runtime/process.hpp"
 
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <string_view>
@@ -35,6 +36,20 @@ int wait_signal(std::chrono::milliseconds timeout) {
   auto caught = sigtimedwait(&set, nullptr, &wait);
   return caught > 0 ? caught : 0;
 }
+
+exit_deadline::exit_deadline(std::chrono::milliseconds patience, std::string complaint)
+    : watcher_([patience, complaint = std::move(complaint)](std::stop_token released) {
+        const auto end = std::chrono::steady_clock::now() + patience;
+        int caught = 0;
+        while (!released.stop_requested() && caught == 0 && std::chrono::steady_clock::now() < end)
+          caught = wait_signal(std::chrono::milliseconds{20});
+        if (released.stop_requested())
+          return;
+        std::fprintf(stderr, "troupe: %s\n", complaint.c_str());
+        std::_Exit(1);
+      }) {}
+
+exit_deadline::~exit_deadline() = default;
 
 bool on_terminal() {
   const char* term = std::getenv("TERM");

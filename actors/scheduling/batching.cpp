@@ -167,6 +167,8 @@ batching::line batching::line_of(const entry& e) const {
     return line::none;
   if (!e.has_slot)
     return line::waiting;
+  if (limits_.ahead && e.may_go_ahead())
+    return line::ready;
   if (e.decoding)
     return e.in_flight == 0 ? line::ready : line::none;
   if (e.unconfirmed && e.in_flight > 0)
@@ -247,6 +249,7 @@ void batching::give_up_blocks(entry& e) {
   e.scheduled = 0;
   e.done = 0;
   e.introduced = false;
+  e.drawing = 0;
   e.decoding = false;
   e.preempting = false;
   e.retry_group = 0;
@@ -285,8 +288,10 @@ std::string batching::audit() const {
       return "an ended sequence lingers";
     if (e.in_line != line_of(e))
       return "a sequence stands in the wrong line";
-    if (e.done > e.scheduled || e.scheduled > e.tokens.size())
+    if (e.done > e.scheduled || e.scheduled > e.tokens.size() + (limits_.ahead ? 1 : 0))
       return "positions are out of order";
+    if (e.drawing > e.in_flight || e.drawing > (limits_.ahead ? 2 : 1))
+      return "tokens being drawn are miscounted";
     if (e.scheduled > uint64_t{e.table.size()} * limits_.block_tokens)
       return "a position has no block";
   }

@@ -40,6 +40,7 @@ void batching::take_row(const flight_row& row, row_result& result,
                         std::vector<sequence_event>& events) {
   auto& e = *row.who;
   --e.in_flight;
+  e.drawing -= row.sampled && !row.discard;
   if (e.ended || row.discard) {
     counts_.surplus_tokens += e.ended && row.sampled;
     return settle(e);
@@ -135,6 +136,7 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
   for (const auto& row : failed.rows) {
     auto& e = *row.who;
     --e.in_flight;
+    e.drawing -= row.sampled && !row.discard;
     if (e.ended || row.discard)
       continue;
     suspects.push_back(&e);
@@ -144,7 +146,10 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
     e.retry_count = row.count;
     for (auto f = later; f != flights_.end(); ++f)
       for (auto& r : f->rows)
-        r.discard |= r.who == &e;
+        if (r.who == &e && !r.discard) {
+          r.discard = true;
+          e.drawing -= r.sampled;
+        }
   }
 
   if (suspects.size() == 1 && failed.retry) {

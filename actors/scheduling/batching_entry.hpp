@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,7 @@ struct batching::entry {
   content_id chain = content_id::none; ///< The content of the last published one.
 
   uint32_t in_flight = 0;   ///< Steps that name it.
+  uint32_t drawing = 0;     ///< Of its rows in them, those that draw a token that will count.
   uint64_t retry_group = 0; ///< The group that tries its failed row again; 0 = none.
   uint32_t retry_count = 0; ///< Tokens of that row.
   line in_line = line::none;
@@ -45,7 +47,16 @@ struct batching::entry {
   std::vector<std::vector<token_value>> prompt_tops;
 
   uint32_t generated() const { return static_cast<uint32_t>(tokens.size()) - prompt_length; }
-  uint32_t remaining() const { return static_cast<uint32_t>(tokens.size()) - scheduled; }
+  /// Known tokens that no step has been fed yet.
+  uint32_t remaining() const {
+    const auto known = static_cast<uint32_t>(tokens.size());
+    return known - std::min(known, scheduled);
+  }
+  /// Its next row can feed the token that the row in flight draws, and that one is not its last.
+  bool may_go_ahead() const {
+    return drawing == 1 && scheduled == tokens.size() && !unconfirmed && !spec.needs_host &&
+           generated() + 1 < spec.max_new_tokens;
+  }
 };
 
 } // namespace troupe::scheduling

@@ -38,12 +38,22 @@ bool batching::next(uint32_t depth, step& s) {
 void batching::launched(step_id id) {
   building_.id = id;
   flights_.push_back(std::move(building_));
+  if (limits_.ahead)
+    for (const auto& row : flights_.back().rows)
+      place(*row.who);
 }
 
+/// Decoding sequences that wait for a step in flight and stand in no line.
 uint32_t batching::flying_decodes() const {
   uint32_t count = 0;
-  for (const auto& f : flights_)
-    count += f.decode_rows;
+  for (const auto& f : flights_) {
+    if (!limits_.ahead) {
+      count += f.decode_rows;
+      continue;
+    }
+    for (const auto& row : f.rows)
+      count += row.decode && row.who->in_flight == 1 && row.who->in_line != line::ready;
+  }
   return count;
 }
 
@@ -92,10 +102,15 @@ void batching::add_decodes(uint32_t depth, step& s) {
       break;
     if (e->in_line != line::ready)
       continue;
-    if (e->scheduled / limits_.block_tokens == e->table.size() && !make_room(*e))
-      continue;
-    add_row(s, *e, 1);
+    if (e->scheduled / limits_.block_tokens == e->table.size()) {
+      // Nobody gives up blocks for a row that can as well wait for the one before it.
+      if (e->in_flight > 0 && ledger_.available() == 0)
+        continue;
+      if (!make_room(*e))
+        continue;
+    }
     e->in_line = line::none;
+    add_row(s, *e, 1);
   }
   std::erase_if(ready_, [](const entry* e) { return e->in_line != line::ready; });
 }
@@ -268,7 +283,11 @@ void batching::add_row(step& s, entry& e, uint32_t count) {
   row.first_token = static_cast<uint32_t>(s.tokens.size());
   row.token_count = count;
   row.first_block = static_cast<uint32_t>(s.blocks.size());
-  s.tokens.insert(s.tokens.end(), e.tokens.begin() + position, e.tokens.begin() + end);
+  const bool ahead = position == e.tokens.size();
+  if (ahead)
+    s.tokens.push_back(pending_token);
+  else
+    s.tokens.insert(s.tokens.end(), e.tokens.begin() + position, e.tokens.begin() + end);
   if (!e.introduced) {
     s.starts.push_back({e.id, e.prompt_length, e.tokens, e.spec.sampling, e.spec.rope_base});
     e.unconfirmed = e.known;
@@ -280,7 +299,7 @@ void batching::add_row(step& s, entry& e, uint32_t count) {
   row.block_count = wanted - e.sent;
   e.sent = wanted;
 
-  const bool sampled = end == e.tokens.size();
+  const bool sampled = end >= e.tokens.size();
   row.wants.top_n = e.spec.wants.top_n;
   if (sampled) {
     row.wants.sample = true;
@@ -291,11 +310,12 @@ void batching::add_row(step& s, entry& e, uint32_t count) {
       e.spec.wants.prompt_logprobs && position < last_scored && last_scored > e.scored;
   s.rows.push_back(row);
 
-  const bool decode = e.decoding;
+  const bool decode = e.decoding || ahead;
   building_.rows.push_back({&e, position, count, sampled, decode, false});
   (decode ? building_.decode_rows : building_.prompt_tokens) += count;
   e.scheduled = end;
   ++e.in_flight;
+  e.drawing += sampled;
 }
 
 } // namespace troupe::scheduling

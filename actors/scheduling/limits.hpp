@@ -32,7 +32,10 @@ struct batching_limits {
   uint32_t max_waiting = 1000;    ///< Sequences beyond the slots; more are refused.
   uint32_t blocks = 0;            ///< KV blocks on every stage.
   uint32_t block_tokens = 16;     ///< Positions per KV block.
-  bool prefix_cache = true;       ///< Full blocks stay for later sequences with the same beginning.
+  /// A sequence's next row may be scheduled while the one before it is in flight, feeding the token
+  /// that that one draws (`pending_token`). For one shard; the pipeline then holds a step more.
+  bool ahead = false;
+  bool prefix_cache = true; ///< Full blocks stay for later sequences with the same beginning.
   /// Sequence ids follow this one. Ids must not come again while a shard may remember them, so a
   /// scheduler that takes another's place goes on elsewhere.
   uint64_t last_sequence = 0;

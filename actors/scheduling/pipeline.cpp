@@ -4,9 +4,10 @@
 
 namespace troupe::scheduling {
 
-void pipeline::open(epoch_id epoch, uint32_t depth) {
+void pipeline::open(epoch_id epoch, uint32_t depth, uint32_t ahead) {
   epoch_ = epoch;
   depth_ = depth;
+  ahead_ = ahead;
   flying_.clear();
 }
 

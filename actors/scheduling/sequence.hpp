@@ -22,6 +22,7 @@ struct new_sequence {
   std::string cache_salt; ///< Separates prefix-cache entries that must not be shared.
   double rope_base = 0;
   uint32_t slot_timeout_ms = 0; ///< 0 = waits as long as it takes.
+  bool needs_host = false; ///< Each token goes through the host before the next can be computed.
 };
 
 /// Tokens of one sequence, in order. More than one only when they became known together.

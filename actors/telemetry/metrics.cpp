@@ -13,6 +13,7 @@ constexpr std::array<double, 22> latencies{1e-4,   2.5e-4, 5e-4, 1e-3,   2.5e-3,
                                            1.0,    2.5,    5.0,  10.0,   30.0,   60.0};
 constexpr std::array<double, 14> sizes{1,   2,   4,   8,    16,   32,   64,
                                        128, 256, 512, 1024, 2048, 4096, 8192};
+constexpr std::array<double, 11> shares{0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0};
 
 using model_list = std::vector<std::shared_ptr<model_metrics>>;
 
@@ -120,6 +121,8 @@ void report_steps(report& r) {
   r.distribution("troupe_batch_tokens", "Tokens in a step.", &model_metrics::step_tokens);
   r.distribution("troupe_batch_splits", "Steps over which ready sequences were split.",
                  &model_metrics::batch_splits);
+  r.distribution("troupe_batch_sparsity", "Share of a step that padding would have filled.",
+                 &model_metrics::batch_sparsity);
   r.count("troupe_step_faults_total", "Steps voided and retried in halves.",
           &model_metrics::step_faults);
   r.count("troupe_row_faults_total", "Sequences ended by their own fault.",
@@ -162,6 +165,10 @@ std::span<const double> latency_bounds() {
 }
 std::span<const double> size_bounds() {
   return sizes;
+}
+
+std::span<const double> share_bounds() {
+  return shares;
 }
 
 std::string_view to_string_view(outcome o) {

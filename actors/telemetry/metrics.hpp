@@ -65,6 +65,8 @@ private:
 std::span<const double> latency_bounds();
 /// Upper bounds for counts per step, powers of two, 1 to 8192.
 std::span<const double> size_bounds();
+/// From 0 to 1.
+std::span<const double> share_bounds();
 
 /// How a request ended.
 enum class outcome : uint8_t {
@@ -139,6 +141,9 @@ struct model_metrics {
   histogram step_rows{size_bounds()};
   histogram step_tokens{size_bounds()};
   histogram batch_splits{size_bounds()}; ///< Steps that one tick's ready sequences were split over.
+  /// Share of a step's cells that padding to its longest sequence would have filled; nothing is
+  /// padded here (contract generation.md §8).
+  histogram batch_sparsity{share_bounds()};
 
   counter& ended(outcome o) { return requests[static_cast<size_t>(o)]; }
 };

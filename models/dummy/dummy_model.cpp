@@ -117,7 +117,10 @@ private:
   }
 
   /// The tokens come from the stage before, so that a mixed-up activation shows.
-  int32_t fed(const step& s, const activation& input, uint32_t index) const {
+  int32_t fed(const step& s, const activation& input, const checked_row& row,
+              uint32_t index) const {
+    if (s.tokens[index] == pending_token)
+      return row.pending;
     if (index_ == 0)
       return s.tokens[index];
     float value = 0;
@@ -138,19 +141,22 @@ private:
       into.sequence = row.sequence;
       into.fault_text = checked[i].fault;
       if (into.fault_text.empty())
-        store(s, input, row, *checked[i].sequence, faulty, into.fault_text);
+        store(s, input, row, checked[i], faulty, into.fault_text);
       if (into.fault_text.empty())
         answer_row(row, *checked[i].sequence, into);
       else
         into.fault = ec::row_fault;
+      if (checked[i].sequence != nullptr)
+        checked[i].sequence->drawn = into.token;
     }
     return result;
   }
 
   void store(const step& s, const activation& input, const step_row& row,
-             const sequence_state& sequence, int32_t faulty, std::string& fault) {
+             const checked_row& checked, int32_t faulty, std::string& fault) {
+    const auto& sequence = *checked.sequence;
     for (uint32_t t = 0; t < row.token_count; ++t) {
-      const auto token = fed(s, input, row.first_token + t);
+      const auto token = fed(s, input, checked, row.first_token + t);
       const auto position = row.position + t;
       *slot(sequence.blocks[position / limits_.block_tokens], position % limits_.block_tokens) =
           token;
@@ -241,10 +247,12 @@ caf::expected<model_plan> plan_dummy(const load_options& options,
   if (!blocks)
     return blocks.error();
   plan.kv_blocks = *blocks;
+  plan.schedules_ahead = options.schedule_ahead == device_choice::on && options.shards == 1;
   const sequence_table::limits limits{.block_tokens = plan.kv_block_tokens,
                                       .blocks = plan.kv_blocks,
                                       .context = info.context,
-                                      .vocabulary = info.vocabulary};
+                                      .vocabulary = info.vocabulary,
+                                      .whole = options.shards == 1};
   for (uint32_t i = 0; i < options.shards; ++i)
     plan.stages.push_back(
         [i, stages = options.shards, limits,

@@ -28,15 +28,18 @@ telemetry::log_settings log_settings_of(const config::settings& server) {
   telemetry::log_settings result;
   result.json = server.text("log_format") == "json";
   constexpr std::pair<std::string_view, level> words[] = {
-      {"trace", level::trace}, {"debug", level::debug}, {"info", level::info}, {"warn", level::warn},
-      {"error", level::error}, {"fatal", level::fatal}, {"off", level::off}};
+      {"trace", level::trace}, {"debug", level::debug}, {"info", level::info},
+      {"warn", level::warn},   {"error", level::error}, {"fatal", level::fatal},
+      {"off", level::off}};
   for (const auto& [name, value] : words)
     if (word == name)
       result.level = value;
   return result;
 }
 
-uint32_t milliseconds(std::chrono::milliseconds time) { return static_cast<uint32_t>(time.count()); }
+uint32_t milliseconds(std::chrono::milliseconds time) {
+  return static_cast<uint32_t>(time.count());
+}
 
 http::server_settings server_settings_of(const config::settings& s, const config::endpoint& where,
                                          const std::string& model) {
@@ -59,6 +62,9 @@ http::server_settings server_settings_of(const config::settings& s, const config
   result.cors_allowed_origin = s.text("cors_allowed_origin");
   result.cors_allowed_methods = s.text("cors_allowed_methods");
   result.cors_allowed_headers = s.text("cors_allowed_headers");
+  result.allow_multi_status = s.boolean("allow_multi_status");
+  result.error_rates = {s.rate("error_rate_wlm"), s.rate("error_rate_server"),
+                        s.rate("error_rate_model"), s.rate("error_rate_any")};
   result.metrics_enabled = s.boolean("prometheus");
   result.version = TROUPE_VERSION;
   auto& dialect = result.dialect;
@@ -71,11 +77,13 @@ http::server_settings server_settings_of(const config::settings& s, const config
     dialect.openai_finish_reasons = s.boolean("option.openai_finish_reasons");
   dialect.trust_request_template = s.boolean("trust_request_chat_template");
   dialect.slot_timeout_ms = milliseconds(s.duration("option.predict_timeout"));
+  // Without rolling batch a call has the model for itself, and the limit is the whole call's.
+  if (s.text("option.rolling_batch") == "disable")
+    dialect.deadline_ms = std::exchange(dialect.slot_timeout_ms, 0);
   dialect.read_timeout_ms = milliseconds(s.duration("chunked_read_timeout"));
   dialect.bad_request_status = static_cast<int>(s.integer("bad_request_http_code"));
   dialect.wlm_error_status = static_cast<int>(s.integer("wlm_error_http_code"));
   dialect.throttle_status = static_cast<int>(s.integer("throttle_error_http_code"));
-  dialect.timeout_status = static_cast<int>(s.integer("timeout_http_code"));
   dialect.server_error_status = static_cast<int>(s.integer("server_error_http_code"));
   return result;
 }
@@ -89,15 +97,16 @@ std::string url_of(const config::endpoint& where, uint16_t port) {
 
 /// What to try next, for people; a log line would drown it.
 void print_hints(const std::string& url, const model_status& model) {
-  std::printf("\ntroupe serves %s (%s, context %u) on %s\n\n"
-              "try:   curl -N %s/v1/chat/completions -H 'content-type: application/json' \\\n"
-              "         -d '{\"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": "
-              "\"What is the capital of France?\"}]}'\n"
-              "or:    openai.OpenAI(base_url=\"%s/v1\", api_key=\"none\").chat.completions.create(\n"
-              "         model=\"%s\", messages=[{\"role\": \"user\", \"content\": \"Hello\"}])\n"
-              "stop:  Ctrl-C (running requests finish first; once more stops at once)\n\n",
-              model.name.c_str(), model.architecture.c_str(), model.context, url.c_str(), url.c_str(),
-              url.c_str(), model.name.c_str());
+  std::printf(
+      "\ntroupe serves %s (%s, context %u) on %s\n\n"
+      "try:   curl -N %s/v1/chat/completions -H 'content-type: application/json' \\\n"
+      "         -d '{\"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": "
+      "\"What is the capital of France?\"}]}'\n"
+      "or:    openai.OpenAI(base_url=\"%s/v1\", api_key=\"none\").chat.completions.create(\n"
+      "         model=\"%s\", messages=[{\"role\": \"user\", \"content\": \"Hello\"}])\n"
+      "stop:  Ctrl-C (running requests finish first; once more stops at once)\n\n",
+      model.name.c_str(), model.architecture.c_str(), model.context, url.c_str(), url.c_str(),
+      url.c_str(), model.name.c_str());
   std::fflush(stdout);
 }
 
@@ -127,18 +136,35 @@ int serve(const arguments& given, const typed_settings& typed) {
 
   host running{server->values};
   auto spec = spec_of(model->values, folder->string(), given.dummy);
-  auto ready = running.load(spec);
-  if (!ready)
-    return fail(ready.error());
-
-  auto front = http::server::start(running.system(), running.engine(), running.metrics(),
-                                   server_settings_of(model->values, *where, spec.name));
+  // Before the model is loaded, so that a taken port is known at once.
+  auto front = http::server::open(running.system(), running.engine(), running.metrics(),
+                                  server_settings_of(model->values, *where, spec.name));
   if (!front)
     return fail(front.error());
-  auto url = url_of(*where, (*front)->port());
-  print_hints(url, *ready);
+  const auto url = url_of(*where, (*front)->port());
+  const bool wait = server->values.boolean("wait_model_loading");
+  if (!wait) {
+    if (auto error = (*front)->listen())
+      return fail(error);
+    std::printf("\ntroupe listens on %s while the model loads; /ping tells when it is there\n",
+                url.c_str());
+    std::fflush(stdout);
+  }
+  auto ready = running.load(spec);
+  if (!ready && wait)
+    return fail(ready.error());
+  if (wait)
+    if (auto error = (*front)->listen())
+      return fail(error);
+  if (ready)
+    print_hints(url, *ready);
+  else if (code_of(ready.error()) != ec::cancelled)
+    telemetry::log(telemetry::log_level::error, {},
+                   "the model could not be loaded and /ping answers 500: " +
+                       text_of(ready.error()));
 
-  while (wait_signal(1h) == 0) {
+  const bool stopped = !ready && code_of(ready.error()) == ec::cancelled;
+  while (!stopped && wait_signal(1h) == 0) {
   }
   auto patience = server->values.duration("drain_timeout");
   telemetry::log(telemetry::log_level::info, {},
@@ -147,7 +173,8 @@ int serve(const arguments& given, const typed_settings& typed) {
   (*front)->begin_drain();
   bool finished = running.drain(patience);
   (*front)->stop(finished ? 5s : 0s);
-  telemetry::log(telemetry::log_level::info, {}, finished ? "stopped" : "stopped before all had finished");
+  telemetry::log(telemetry::log_level::info, {},
+                 finished ? "stopped" : "stopped before all had finished");
   return 0;
 }
 
@@ -156,12 +183,15 @@ int serve(const arguments& given, const typed_settings& typed) {
 void add_serve(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand("serve", "Serves a model folder over HTTP");
   auto given = std::make_shared<arguments>();
-  sub->add_option("path", given->path, "Model folder (config.json, *.safetensors, tokenizer.json); HF_MODEL_ID when left out")
+  sub->add_option(
+         "path", given->path,
+         "Model folder (config.json, *.safetensors, tokenizer.json); HF_MODEL_ID when left out")
       ->type_name("PATH");
   sub->add_flag("--dummy-model", given->dummy,
                 "Serves a model without weights whose arithmetic is free, to measure the runtime");
   auto typed = add_setting_flags(*sub);
-  sub->footer("Every option can also be set in PATH/serving.properties, in config.properties, by a variable "
+  sub->footer("Every option can also be set in PATH/serving.properties, in config.properties, by a "
+              "variable "
               "of the environment or with -o; `troupe options` says which.");
   sub->callback([=, &chosen] { chosen = [=] { return serve(*given, *typed); }; });
 }

@@ -110,6 +110,8 @@ private:
   struct known_sequence {
     std::vector<block_id> table;
     sequence_start start;
+    uint32_t draws_at = 0;         ///< Place of the token that its last row drew ...
+    int32_t drawn = pending_token; ///< ... and the token.
   };
 
   /// After a fault nothing may be read of what the step wrote.
@@ -142,6 +144,9 @@ private:
         return caf::make_error(ec::step_fault, std::string{"a position without a block"});
       row_result result;
       result.sequence = row.sequence;
+      if (s.tokens[row.first_token] == pending_token &&
+          (options_.layers > 1 || seq.draws_at != row.position || seq.drawn == pending_token))
+        return caf::make_error(ec::step_fault, std::string{"a token that was never drawn"});
       for (uint32_t j = 0; j < row.token_count; ++j) {
         auto x = run_position(s, row, j, seq, input, passed);
         if (last)
@@ -155,6 +160,8 @@ private:
           result.fault = ec::row_fault;
           result.fault_text = text;
         }
+        seq.draws_at = row.wants.sample ? row.position + row.token_count : 0;
+        seq.drawn = result.token;
         output.result.rows.push_back(std::move(result));
       }
     }
@@ -175,7 +182,7 @@ private:
     for (auto id : s.dropped)
       sequences_.erase(id);
     for (const auto& start : s.starts)
-      sequences_[start.sequence] = {{}, start};
+      sequences_[start.sequence] = {{}, start, 0, pending_token};
     for (const auto& row : s.rows) {
       auto known = sequences_.find(row.sequence);
       if (known == sequences_.end())
@@ -195,7 +202,7 @@ private:
                         const models::activation& input, std::vector<uint64_t>& passed) {
     auto position = row.position + j;
     auto at = row.first_token + j;
-    uint64_t x = static_cast<uint32_t>(s.tokens[at]);
+    uint64_t x = static_cast<uint32_t>(s.tokens[at] == pending_token ? seq.drawn : s.tokens[at]);
     if (options_.layer > 0)
       std::memcpy(&x, input.data()->host_bytes() + size_t{at} * 8, 8);
     page(seq, position) = fake_key(options_.layer, x, position);

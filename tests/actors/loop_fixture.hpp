@@ -61,6 +61,46 @@ inline shard_owner::behavior_type owner(shard_owner::pointer, std::shared_ptr<ow
   };
 }
 
+/// A stage that works like a device: a launched step is over when the test says so.
+class deferred_stage final : public models::stage {
+public:
+  struct flight {
+    step_id id{};
+    caf::expected<models::stage_output> output;
+    models::step_completion done;
+  };
+  using flights = std::deque<flight>;
+
+  deferred_stage(fake_stage_options options, std::shared_ptr<flights> launched)
+      : inner_(std::move(options)), launched_(std::move(launched)) {}
+
+  caf::expected<models::stage_output> forward(const step& s,
+                                              const models::activation& input) override {
+    return inner_.forward(s, input);
+  }
+  caf::expected<models::launched_step> launch(const step& s, const models::activation& input,
+                                              models::step_completion done) override {
+    launched_->push_back({s.id, inner_.forward(s, input), std::move(done)});
+    return models::launched_step{};
+  }
+  caf::expected<step_result> collect(step_id id) override {
+    REQUIRE(!launched_->empty());
+    auto first = std::move(launched_->front());
+    launched_->pop_front();
+    REQUIRE(first.id == id);
+    if (!first.output)
+      return first.output.error();
+    return std::move(first.output->result);
+  }
+  void skip(const step& s) override { inner_.skip(s); }
+  uint64_t weight_bytes() const override { return inner_.weight_bytes(); }
+  uint64_t kv_bytes() const override { return inner_.kv_bytes(); }
+
+private:
+  fake_stage inner_;
+  std::shared_ptr<flights> launched_;
+};
+
 class loop_fixture : public stage {
 public:
   loop_fixture() {
@@ -121,6 +161,8 @@ public:
         o.row_trouble = [this](const step_row& row) {
           return row_trouble ? row_trouble(row) : std::string{};
         };
+        if (deferred)
+          return std::unique_ptr<models::stage>{std::make_unique<deferred_stage>(o, deferred)};
         return std::unique_ptr<models::stage>{std::make_unique<fake_stage>(o)};
       };
       shards.push_back(sys.spawn(shard, options));
@@ -196,6 +238,18 @@ public:
 
   scheduler_load load() { return ask<scheduler_load>(brain, status_atom_v).value(); }
 
+  /// The device ends its oldest step.
+  void end_step() {
+    REQUIRE(!deferred->empty());
+    std::exchange(deferred->front().done, nullptr)();
+  }
+
+  /// Runs to the end, the device ending a step whenever nothing else is to be done.
+  void run_deferred() {
+    for (run(); !deferred->empty(); run())
+      end_step();
+  }
+
   /// All blocks are back.
   void expect_idle() {
     auto l = load();
@@ -211,6 +265,7 @@ public:
   scheduling::batching_limits limits;
   std::function<caf::error(uint32_t shard, const troupe::step&, bool early)> trouble;
   std::function<std::string(const step_row&)> row_trouble;
+  std::shared_ptr<deferred_stage::flights> deferred; ///< Set: the stage is a deferred one.
   std::shared_ptr<heard_map> said = std::make_shared<heard_map>();
   std::map<sequence_id, new_sequence> specs;
   std::vector<shard_event> events;

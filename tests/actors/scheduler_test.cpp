@@ -327,3 +327,14 @@ TEST_CASE_METHOD(loop_fixture, "a scheduler in another's place gives out other i
   CHECK(a != b);
   expect_complete(b);
 }
+
+TEST_CASE_METHOD(loop_fixture, "the padding that a padded batch would have had is measured",
+                 "[actors][scheduler]") {
+  start(1);
+  submit(words(1, 8), 1); // starts at once, alone
+  submit(words(40, 2), 1);
+  submit(words(80, 6), 1);
+  run();
+  CHECK(numbers->batch_sparsity.count() == 2);
+  CHECK(numbers->batch_sparsity.sum() == Approx(4.0 / 12)); // 4 + 0 of 2 x 6
+}

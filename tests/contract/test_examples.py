@@ -5,7 +5,9 @@ WAITING; an example that is neither there nor passes fails the run.
 """
 
 import contextlib
+import dataclasses
 import json
+import os
 import pathlib
 import sys
 import tempfile
@@ -27,14 +29,11 @@ EXAMPLES = {
     for example in (json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json")))
 }
 
-_BACKGROUND = "models load before the port opens; loading behind it comes with the management API"
 _MANAGEMENT = "the management API is not served yet"
 _PIPELINE = "pipeline mode has no form of its own yet: it only runs one request after another"
 _ENCODER = "tasks other than text generation are not served yet"
 
 WAITING = {
-    "ping-loading-multi-status": _BACKGROUND,
-    "ping-model-failed": _BACKGROUND,
     "generate-beams": "beam search is not served yet and is refused",
     "generate-contrastive": "contrastive search is not served yet and is refused",
     "model-name-required": "one process serves one model; several come with the management API",
@@ -109,21 +108,70 @@ def as_it_is(client):
     yield
 
 
-# What an example's `state` asks for: options beside its own, and the situation around its request.
+@contextlib.contextmanager
+def failed(client):
+    """The model has been given up."""
+    end = time.monotonic() + 30
+    while client.send({"method": "GET", "path": "/ping"}).status != 500:
+        assert time.monotonic() < end, "the broken model does not fail"
+        time.sleep(0.01)
+    yield
+
+
+def stuck_model(folder):
+    """A copy of the model whose tokenizer never comes to an end, until `release` ends it."""
+    copy = linked_model(folder)
+    (copy / "tokenizer.json").unlink()
+    os.mkfifo(copy / "tokenizer.json")
+    return copy
+
+
+def release_model(folder):
+    with contextlib.suppress(OSError):
+        os.close(os.open(folder / "model" / "tokenizer.json", os.O_WRONLY | os.O_NONBLOCK))
+
+
+def broken_model(folder):
+    """A copy of the model whose weights are cut off."""
+    copy = linked_model(folder)
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").write_bytes(b"\x08\0\0\0")
+    return copy
+
+
+def linked_model(folder):
+    copy = folder / "model"
+    copy.mkdir()
+    for file in MODEL.iterdir():
+        (copy / file.name).symlink_to(file)
+    return copy
+
+
+@dataclasses.dataclass
+class State:
+    """What an example's `state` asks for."""
+
+    options: dict = dataclasses.field(default_factory=dict)  # Beside the example's own.
+    around: callable = as_it_is  # The situation around its request.
+    model: callable = None  # Makes a model in a folder, in the place of the one that is served.
+    release: callable = lambda folder: None  # Before the server is stopped.
+
+
 STATES = {
-    None: ({}, as_it_is),
-    "model echoes a known continuation containing a full stop": ({}, as_it_is),
-    "all workers busy, one request already queued": (
-        {"option.max_rolling_batch_size": "1"},
-        full_queue,
+    None: State(),
+    "model echoes a known continuation containing a full stop": State(),
+    "all workers busy, one request already queued": State(
+        {"option.max_rolling_batch_size": "1"}, full_queue
     ),
+    "model still loading": State(model=stuck_model, release=release_model),
+    "model load failed": State(around=failed, model=broken_model),
 }
 
 
 def runnable(example):
     """Whether everything that the example's `server` part asks for can be set up here."""
     server = example["server"]
-    known = set(server) <= {"task", "properties", "env", "state"}
+    known = set(server) <= {"task", "properties", "env", "config", "state"}
     task = server.get("task", "text-generation")
     return known and task == "text-generation" and server.get("state") in STATES
 
@@ -131,9 +179,13 @@ def runnable(example):
 def launch_key(example):
     """What a server must be started with; equal for examples that share one."""
     server = example["server"]
-    options = {**server.get("properties", {}), **STATES[server.get("state")][0]}
-    model = str(MODEL) if "task" in server else DUMMY
-    return model, tuple(sorted(options.items())), tuple(sorted(server.get("env", {}).items()))
+    state = STATES[server.get("state")]
+    options = {**server.get("properties", {}), **state.options}
+    model = str(MODEL) if "task" in server or state.model else DUMMY
+    config = {"SERVING_" + name.upper(): text for name, text in server.get("config", {}).items()}
+    env = {**server.get("env", {}), **config}
+    made = server["state"] if state.model else None
+    return model, tuple(sorted(options.items())), tuple(sorted(env.items())), made
 
 
 # Sorted by server, so that one runs at a time. Those that wait are sent too where it can be done:
@@ -144,9 +196,11 @@ ORDER = sorted(
 )
 
 
-def model_folder(model, options):
+def model_folder(model, options, state):
     """A folder whose serving.properties has `options`, in the place of the model's own."""
     folder = tempfile.TemporaryDirectory(prefix="troupe-contract-")
+    if state.model:
+        model = state.model(pathlib.Path(folder.name))
     lines = [f"{name}={value}\n" for name, value in (("option.model_id", model), *options)]
     pathlib.Path(folder.name, "serving.properties").write_text("".join(lines))
     return folder
@@ -159,18 +213,21 @@ def clients():
 
     def stop():
         if now:
-            server, folder = now.pop("server"), now.pop("folder")
+            server, folder, state = now.pop("server"), now.pop("folder"), now.pop("state")
             now.clear()
+            state.release(pathlib.Path(folder.name))
             assert server.stop() == 0, server.output()
             folder.cleanup()
 
     def client_for(key):
         if now.get("key") != key:
             stop()
-            model, options, env = key
-            folder = model_folder(model, options)
+            model, options, env, made = key
+            state = STATES[made]
+            folder = model_folder(model, options, state)
             server = Server(model if model == DUMMY else folder.name, env=dict(env))
-            now.update(key=key, server=server, folder=folder, client=Client(server.url))
+            now.update(key=key, server=server, folder=folder, state=state)
+            now.update(client=Client(server.url))
         return now["client"]
 
     yield client_for
@@ -183,7 +240,7 @@ def test_example(name, clients):
     assert runnable(example), f"the server part of {name} needs its code in STATES"
     client = clients(launch_key(example))
     request = example["request"]
-    with STATES[example["server"].get("state")][1](client):
+    with STATES[example["server"].get("state")].around(client):
         answer = client.send(request)
     wrong = answer.mismatches(with_model(example["response"], client.model))
     if name in WAITING:

@@ -23,7 +23,7 @@ TEST_CASE("each error has the status and type of its dialect", "[http][errors]")
       {ec::template_failed, 424, "", 400, "invalid_request_error"},
       {ec::unauthorized, 401, "UnauthorizedException", 401, "authentication_error"},
       {ec::model_not_found, 404, "ModelNotFoundException", 404, "not_found_error"},
-      {ec::request_timeout, 400, "TimeoutException", 408, "timeout_error"},
+      {ec::request_timeout, 503, "WlmException", 408, "timeout_error"},
       {ec::payload_too_large, 413, "PayloadTooLargeException", 413, "invalid_request_error"},
       {ec::queue_full, 503, "WlmCapacityException", 429, "rate_limit_error"},
       {ec::slot_timeout, 400, "TranslateException", 503, "service_unavailable_error"},
@@ -54,7 +54,7 @@ TEST_CASE("statuses can be overridden", "[http][errors]") {
   dialect_settings settings;
   settings.throttle_status = 429;
   settings.bad_request_status = 422;
-  settings.timeout_status = 504;
+  settings.wlm_error_status = 504;
   auto status = [&](ec code) {
     return error_reply(error_style::lmi, settings, "m", error_of(code)).status;
   };

@@ -164,6 +164,8 @@ TEST_CASE_METHOD(routes, "ping shows the models' health", "[http][router]") {
   state.settings.fail_ping_when_unhealthy = true;
   CHECK(status_of({model_state::loading}).status == 207);
   CHECK(status_of({model_state::reloading}).status == 500);
+  state.failures.record(500, false);
+  CHECK(status_of({model_state::ready}).status == 200); // no limit is set
   state.draining = true;
   CHECK(answer("GET", "/ping").status == 503);
 }

@@ -24,6 +24,7 @@ void live_randomly(uint32_t seed) {
   limits.prefill.first_chunk = 1 + pick(8);
   limits.prefill.min_chunk = 1 + pick(4);
   const auto depth = 1 + pick(3);
+  limits.ahead = depth == 1 && pick(3) > 0;
   const auto fault_rate = pick(3) == 0 ? 0 : 5 + pick(30);
   uint32_t faults = 0;
   rig r{limits, depth, [&](const step& s, bool) -> caf::error {
@@ -54,6 +55,7 @@ void live_randomly(uint32_t seed) {
       s.cache_salt = "salt";
     if (pick(5) == 0)
       s.rope_base = 500;
+    s.needs_host = pick(4) == 0;
     bool poison = pick(20) == 0;
     if (poison)
       s.prompt[pick(static_cast<uint32_t>(s.prompt.size()))] = 5000;
@@ -121,7 +123,7 @@ void live_randomly(uint32_t seed) {
 
 TEST_CASE("random lives of a policy never change a token nor lose a block",
           "[actors][batching][random]") {
-  for (uint32_t seed = 0; seed < 120; ++seed) {
+  for (uint32_t seed = 0; seed < 240; ++seed) {
     INFO("seed " << seed);
     live_randomly(seed);
   }

@@ -110,12 +110,22 @@ const std::vector<answer>& alone() {
 
 } // namespace
 
-TEST_CASE("200 mixed prompts get the same bits in any chunks, on any number of shards",
-          "[actors][batching][equality]") {
-  auto [chunk, shards] = GENERATE(
-      table<uint32_t, uint32_t>({{1, 1}, {7, 1}, {16, 2}, {33, 3}, {512, 1}, {512, 2}, {512, 3}}));
+TEST_CASE(
+    "200 mixed prompts get the same bits in any chunks, on any number of shards, ahead or not",
+    "[actors][batching][equality]") {
+  auto [chunk, shards, ahead] = GENERATE(table<uint32_t, uint32_t, bool>({{1, 1, false},
+                                                                          {7, 1, false},
+                                                                          {16, 2, false},
+                                                                          {33, 3, false},
+                                                                          {512, 1, false},
+                                                                          {512, 2, false},
+                                                                          {512, 3, false},
+                                                                          {7, 1, true},
+                                                                          {512, 1, true}}));
   auto p = plan(shards);
-  rig r{limits_for(p, chunk), load(p)};
+  auto limits = limits_for(p, chunk);
+  limits.ahead = ahead;
+  rig r{limits, load(p)};
   std::vector<sequence_id> ids;
   for (auto& s : mixed_prompts(200))
     ids.push_back(r.submit(s));
@@ -132,9 +142,10 @@ TEST_CASE("200 mixed prompts get the same bits in any chunks, on any number of s
 }
 
 TEST_CASE("forced preemption changes no bit", "[actors][batching][equality]") {
-  auto shards = GENERATE(1u, 2u);
+  auto [shards, ahead] = GENERATE(table<uint32_t, bool>({{1, false}, {2, false}, {1, true}}));
   auto p = plan(shards, 8);
   auto limits = limits_for(p, 33);
+  limits.ahead = ahead;
   limits.blocks = 30;
   rig r{limits, load(p)};
   std::vector<sequence_id> ids;

@@ -51,3 +51,17 @@ TEST_CASE("what belongs to an older epoch doesn't count, and ids go on", "[actor
   CHECK(!p.land(epoch_id{1}, b));
   CHECK(p.land(epoch_id{2}, b));
 }
+
+TEST_CASE("ahead, a step more is in flight than there are shards", "[actors][pipeline][ahead]") {
+  pipeline p;
+  p.open(epoch_id{1}, 1, 1);
+  CHECK(p.depth() == 1);
+  auto a = launch(p);
+  CHECK(p.has_room());
+  launch(p);
+  CHECK(!p.has_room());
+  CHECK(p.land(epoch_id{1}, a));
+  CHECK(p.free_slots() == 1);
+  p.close();
+  CHECK(!p.has_room());
+}

@@ -49,7 +49,7 @@ public:
   /// On stages of a real model.
   rig(scheduling::batching_limits limits, std::vector<std::unique_ptr<models::stage>> real)
       : stages(std::move(real)), limits(limits), policy(limits) {
-    pipe.open(epoch_id{++epoch_}, static_cast<uint32_t>(stages.size()));
+    pipe.open(epoch_id{++epoch_}, static_cast<uint32_t>(stages.size()), limits.ahead ? 1 : 0);
   }
 
   /// New shards with empty caches.
@@ -70,7 +70,7 @@ public:
       }
       stages.push_back(std::make_unique<fake_stage>(o));
     }
-    pipe.open(epoch_id{++epoch_}, depth);
+    pipe.open(epoch_id{++epoch_}, depth, limits.ahead ? 1 : 0);
   }
 
   /// The shards died: everything in flight is gone.
