@@ -241,6 +241,11 @@ cudaError_t launch(const launcher& on, void (*kernel)(Parameters...), dim3 grid,
                                             static_cast<int>(shared));
         e != cudaSuccess)
       return e;
+  // The same cut of L1 and shared memory for all, so that kernels can share a multiprocessor.
+  if (const auto e = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                          cudaSharedmemCarveoutMaxShared);
+      e != cudaSuccess)
+    return e;
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;

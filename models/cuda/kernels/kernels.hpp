@@ -50,8 +50,9 @@ struct launcher {
   /// Lets a kernel start while the one before it drains (programmatic dependent launch, compute
   /// capability 9.0 on). Before its turn it fetches what does not change within a step: weights,
   /// the step's arrays, tables of frequencies, keys and values of earlier steps. So the first
-  /// kernel after anything wrote those must be launched without (`embed` always is); copies by the
-  /// driver order themselves. Graphs capture it as well. The bits are the same either way.
+  /// kernel after anything wrote those must be launched without (`embed` and `normalize` always
+  /// are); copies by the driver order themselves. Graphs capture it as well. The bits are the same
+  /// either way.
   bool overlap = true;
 };
 

@@ -141,17 +141,21 @@ cudaError_t normalize(const launcher& on, const norm& by, const matrix& in, cons
                     .out = out.data,
                     .out_stride = out.stride,
                     .columns = in.columns};
+  // A norm that starts early lets the product behind it start early, too, while the one before
+  // still streams: three kernels deep, 8B's steps took 7.0 ms instead of 5.7 (H100).
+  launcher apart = on;
+  apart.overlap = false;
   const bool wide = in.columns % 4 == 0 && is_wide(in) &&
                     reinterpret_cast<uintptr_t>(out.data) % 8 == 0 &&
                     out.stride * size_of(out.type) % 8 == 0;
   return with_element(out.type, [&](auto* e) {
     using Out = std::remove_pointer_t<decltype(e)>;
     if (in.columns <= 1024)
-      return run<Out, 128, 8>(on, a, out.rows, wide);
+      return run<Out, 128, 8>(apart, a, out.rows, wide);
     // Few rows leave the device idle, so that a row's latency is what counts.
     if (out.rows <= 256)
-      return run<Out, 512, 8>(on, a, out.rows, wide);
-    return run<Out, 256, 16>(on, a, out.rows, wide);
+      return run<Out, 512, 8>(apart, a, out.rows, wide);
+    return run<Out, 256, 16>(apart, a, out.rows, wide);
   });
 }
 

@@ -15,20 +15,22 @@ constexpr uint32_t most_parts = 64;
 constexpr uint32_t part_logits = greedy_threads * unrolled;
 constexpr uint32_t no_token = UINT32_MAX;
 
-/// A part of a raw row, or all of it: the highest value, the lowest id that has it, and the sum of
-/// exp(x - highest).
+/// A part of a row, or all of it.
 struct summary {
-  float highest;
-  uint32_t best;
-  double sum;
+  float highest; ///< Of the raw logits.
+  uint32_t best; ///< The lowest id that has it.
+  double sum;    ///< Of exp(x - highest).
+  /// The same after penalties and masks, before the temperature.
+  float score_highest;
+  uint32_t score_best;
 };
 
 /// All parts together, by one warp, in an order that is always the same.
 __device__ summary joined(const summary* parts, uint32_t count) {
   static_assert(most_parts == 64);
   const uint32_t lane = threadIdx.x % 32;
-  float highest[2];
-  uint32_t best[2];
+  float highest[2], score_highest[2];
+  uint32_t best[2], score_best[2];
   double sum[2];
 #pragma unroll
   for (uint32_t n = 0; n < 2; ++n) {
@@ -37,20 +39,26 @@ __device__ summary joined(const summary* parts, uint32_t count) {
     highest[n] = real ? __ldcg(&from->highest) : -INFINITY;
     best[n] = real ? __ldcg(&from->best) : no_token;
     sum[n] = real ? __ldcg(&from->sum) : 0.0;
+    score_highest[n] = real ? __ldcg(&from->score_highest) : -INFINITY;
+    score_best[n] = real ? __ldcg(&from->score_best) : no_token;
   }
   summary row;
   row.highest = warp_max(fmaxf(highest[0], highest[1]));
-  uint32_t place = no_token;
+  row.score_highest = warp_max(fmaxf(score_highest[0], score_highest[1]));
+  uint32_t place = no_token, score_place = no_token;
   row.sum = 0;
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
     if (highest[n] == row.highest)
       place = min(place, best[n]);
+    if (score_highest[n] == row.score_highest)
+      score_place = min(score_place, score_best[n]);
     row.sum += highest[n] == -INFINITY
                    ? sum[n]
                    : sum[n] * exp(static_cast<double>(highest[n]) - row.highest);
   }
   row.best = __reduce_min_sync(all_lanes, place);
+  row.score_best = __reduce_min_sync(all_lanes, score_place);
 #pragma unroll
   for (int step = 16; step > 0; step /= 2)
     row.sum += __shfl_xor_sync(all_lanes, row.sum, step);
@@ -64,6 +72,8 @@ struct arguments {
   uint32_t* counters; ///< [positions]
   summary* rows;      ///< [positions]
   summary* partial;   ///< [positions, parts]
+  mass* part_masses;  ///< [positions, parts] of rows that nothing narrows.
+  mass* buckets;      ///< [positions, scan_buckets], clear between steps.
 };
 
 __device__ float logprob_of(const summary& row, float logit) {
@@ -118,6 +128,9 @@ __global__ void __launch_bounds__(greedy_threads) look_kernel(const arguments a)
       static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride;
   const uint32_t first = part * a.part_size;
   const uint32_t last = min(first + a.part_size, a.call.logits.columns);
+  const uint32_t slot = a.step.slots[request.row];
+  const bool plain =
+      a.call.plain_greedy || is_plain(a.call, request, a.call.slots[slot], position_of(a, request));
   float highest = -INFINITY, sum = 0;
   uint32_t best = no_token;
   for (uint32_t start = first + threadIdx.x; start < last; start += greedy_threads * unrolled) {
@@ -148,6 +161,29 @@ __global__ void __launch_bounds__(greedy_threads) look_kernel(const arguments a)
   if (threadIdx.x % 32 == 0)
     bests[threadIdx.x / 32] = place;
   __syncthreads();
+  float score_top = top;
+  uint32_t score_best = no_token;
+  if (!plain) {
+    const scores row(logits, a.call.logits.columns, a.call.slots + slot, a.call.counts,
+                     position_of(a, request));
+    if (row.counts != nullptr || row.masked_ends) {
+      float score_highest = -INFINITY;
+      for (uint32_t i = first + threadIdx.x; i < last; i += greedy_threads)
+        if (const float x = row.processed(logits[i], i); x > score_highest) {
+          score_highest = x;
+          score_best = i;
+        }
+      score_top = block_max<greedy_warps>(score_highest, shared);
+      const uint32_t own =
+          __reduce_min_sync(all_lanes, score_highest == score_top ? score_best : no_token);
+      __shared__ uint32_t score_bests[greedy_warps];
+      if (threadIdx.x % 32 == 0)
+        score_bests[threadIdx.x / 32] = own;
+      __syncthreads();
+      score_best = __reduce_min_sync(
+          all_lanes, threadIdx.x % 32 < greedy_warps ? score_bests[threadIdx.x % 32] : no_token);
+    }
+  }
   if (threadIdx.x >= 32)
     return;
   const uint32_t lane = threadIdx.x;
@@ -155,7 +191,8 @@ __global__ void __launch_bounds__(greedy_threads) look_kernel(const arguments a)
       __reduce_min_sync(all_lanes, lane < greedy_warps ? bests[lane] : no_token);
   bool last_one = false;
   if (lane == 0) {
-    a.partial[index * a.parts + part] = {top, lowest, static_cast<double>(total)};
+    a.partial[index * a.parts + part] = {top, lowest, static_cast<double>(total), score_top,
+                                         score_best == no_token ? lowest : score_best};
     __threadfence();
     last_one = atomicAdd(a.counters + index, 1) + 1 == a.parts;
   }
@@ -167,8 +204,7 @@ __global__ void __launch_bounds__(greedy_threads) look_kernel(const arguments a)
     return;
   a.counters[index] = 0;
   a.rows[index] = row;
-  const uint32_t slot = a.step.slots[request.row];
-  if (a.call.plain_greedy || is_plain(a.call, request, a.call.slots[slot], position_of(a, request)))
+  if (plain)
     publish(a, index, slot, row.best, logprob_of(row, row.highest), fault_of(row), 0);
 }
 
@@ -188,35 +224,103 @@ __device__ double philox_uniform(uint64_t seed, uint32_t index, uint32_t positio
   return static_cast<double>((uint64_t{c0} << 32 | c1) >> 11) * 0x1p-53;
 }
 
+/// What becomes of a request: the token, or what is wrong with the row.
 struct choice {
   uint32_t token = no_token;
   draw_fault fault = draw_fault::none;
+  float highest = 0; ///< Of the scores, where something is drawn.
 };
 
-/// The highest score and the lowest id that has it.
-__device__ choice best_of(const scores& row, scan_memory& s, float& highest) {
-  float top = -INFINITY;
-  uint32_t best = no_token;
-  row.each([&](uint32_t i, float score) {
-    if (score > top) {
-      top = score;
-      best = i;
+__device__ choice chosen_so_far(const summary& row, const slot_sampling& p, bool draws) {
+  choice c{row.score_best, fault_of(row), row.score_highest};
+  if (c.fault != draw_fault::none || !draws)
+    return c;
+  if (p.sample != 0)
+    c.highest *= 1.0f / p.temperature; // As scores::of; it keeps the order.
+  if (c.highest == INFINITY)
+    c.fault = draw_fault::overflow;
+  else if (c.highest == -INFINITY)
+    c.fault = draw_fault::all_masked;
+  return c;
+}
+
+/// Adds up what drawing starts from, part by part: buckets where top_k or top_p narrow the row,
+/// else what the parts weigh.
+__global__ void __launch_bounds__(greedy_threads) weigh_kernel(const arguments a) {
+  __shared__ mass buckets[scan_buckets];
+  __shared__ mass warps[greedy_warps];
+  release_next();
+  wait_for_previous();
+  const uint32_t index = blockIdx.y, part = blockIdx.x, count = a.call.logits.columns;
+  const draw_request request = a.call.requests[index];
+  if (request.row == no_row || request.target >= 0)
+    return;
+  const slot_sampling* p = a.call.slots + a.step.slots[request.row];
+  if (p->sample == 0)
+    return;
+  const choice known = chosen_so_far(a.rows[index], *p, true);
+  if (known.fault != draw_fault::none)
+    return;
+  const scores row(static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride,
+                   count, p, a.call.counts, position_of(a, request));
+  const uint32_t first = part * a.part_size, last = min(first + a.part_size, count);
+  if (!drawing::narrows(*p, count)) {
+    mass sum = 0;
+    for (uint32_t i = first + threadIdx.x; i < last; i += greedy_threads)
+      sum += drawing::unnarrowed(*p, known.highest, row.of(row.logits[i], i));
+    sum = warp_total(sum);
+    if (threadIdx.x % 32 == 0)
+      warps[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      for (int w = 1; w < greedy_warps; ++w)
+        sum += warps[w];
+      a.part_masses[index * a.parts + part] = sum;
     }
-  });
-  highest = block_max<scan_warps>(top, reinterpret_cast<float*>(s.buckets));
-  if (threadIdx.x == 0)
-    s.found = no_token;
+    return;
+  }
+  for (uint32_t i = threadIdx.x; i < scan_buckets; i += greedy_threads)
+    buckets[i] = 0;
   __syncthreads();
-  if (top == highest && best != no_token)
-    atomicMin(&s.found, best);
+  for (uint32_t i = first + threadIdx.x; i < last; i += greedy_threads) {
+    uint32_t bucket = 0;
+    const mass m =
+        drawing::first_bucket(*p, count, known.highest, row.of(row.logits[i], i), bucket);
+    if (m != 0)
+      add_to(buckets + bucket, m);
+  }
   __syncthreads();
-  choice result{s.found, draw_fault::none};
-  __syncthreads();
-  if (highest == INFINITY)
-    result.fault = draw_fault::overflow;
-  else if (highest == -INFINITY)
-    result.fault = draw_fault::all_masked;
-  return result;
+  for (uint32_t i = threadIdx.x; i < scan_buckets; i += greedy_threads)
+    if (buckets[i] != 0)
+      atomicAdd(a.buckets + size_t{index} * scan_buckets + i, buckets[i]);
+}
+
+/// Draws from a row that nothing narrows: finds the part, then the token in it.
+__device__ uint32_t draw_plainly(const arguments& a, uint32_t index, const scores& row,
+                                 float highest, double u, scan_memory& s) {
+  const mass* parts = a.part_masses + index * a.parts;
+  mass total = 0;
+  for (uint32_t n = 0; n < a.parts; ++n)
+    total += __ldcg(parts + n);
+  const double target = u * static_cast<double>(total);
+  mass before = 0;
+  uint32_t part = 0;
+  for (uint32_t n = 0; n < a.parts; ++n) {
+    const mass own = __ldcg(parts + n);
+    if (own == 0)
+      continue;
+    part = n;
+    if (static_cast<double>(before + own) > target || before + own == total)
+      break;
+    before += own;
+  }
+  const uint32_t first = part * a.part_size, last = min(first + a.part_size, row.count);
+  return find_index(
+      s, row, first / 128 * 128, last,
+      [&](uint32_t i, float score) -> mass {
+        return i >= first && i < last ? drawing::unnarrowed(*row.p, highest, score) : 0;
+      },
+      [&](mass sum) { return static_cast<double>(before + sum) > target; });
 }
 
 /// The n most likely tokens of a raw row, sorted. @returns how many there are.
@@ -257,35 +361,26 @@ __global__ void __launch_bounds__(scan_threads) sample_kernel(const arguments a)
     return;
   const uint32_t slot = a.step.slots[request.row], count = a.call.logits.columns;
   const uint32_t position = position_of(a, request);
-  scores row{static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride, count,
-             nullptr, a.call.slots[slot], false};
-  if (is_plain(a.call, request, row.p, position))
+  const slot_sampling* p = a.call.slots + slot;
+  if (is_plain(a.call, request, *p, position))
     return;
-  if (row.p.counts_row != UINT32_MAX && a.call.counts != nullptr)
-    row.counts = a.call.counts + size_t{row.p.counts_row} * count;
-  row.masked_ends = row.p.eos_count != 0 && position < row.p.eos_from;
+  const scores row(static_cast<const float*>(a.call.logits.data) + index * a.call.logits.stride,
+                   count, p, a.call.counts, position);
   const summary raw = a.rows[index];
-  choice chosen{raw.best, fault_of(raw)};
+  choice chosen = chosen_so_far(raw, *p, request.target < 0);
   if (chosen.fault == draw_fault::none && request.target >= 0) {
     chosen.token = min(static_cast<uint32_t>(request.target), count - 1);
-  } else if (chosen.fault == draw_fault::none) {
-    float highest = raw.highest;
-    if (row.counts != nullptr || row.masked_ends) {
-      chosen = best_of(row, s, highest);
-    } else if (row.p.sample != 0) {
-      highest = raw.highest / row.p.temperature; // Dividing keeps the order.
-      if (isinf(highest))
-        chosen.fault = draw_fault::overflow;
-    }
-    if (chosen.fault == draw_fault::none && row.p.sample != 0)
-      chosen.token =
-          drawing(row, highest, s).run(philox_uniform(row.p.seed, row.p.sequence_index, position));
+  } else if (chosen.fault == draw_fault::none && p->sample != 0) {
+    const double u = philox_uniform(p->seed, p->sequence_index, position);
+    chosen.token =
+        drawing::narrows(*p, count)
+            ? drawing(row, chosen.highest, a.buckets + size_t{index} * scan_buckets, s).run(u)
+            : draw_plainly(a, index, row, chosen.highest, u, s);
   }
   uint32_t top_count = 0;
-  if (chosen.fault == draw_fault::none && request.top_n > 0 && a.call.top != nullptr) {
-    const scores plain{row.logits, count, nullptr, {}, false};
-    top_count = write_top(plain, request.top_n, raw, s, a.call.top + size_t{index} * max_top);
-  }
+  if (chosen.fault == draw_fault::none && request.top_n > 0 && a.call.top != nullptr)
+    top_count = write_top(scores(row.logits, count), request.top_n, raw, s,
+                          a.call.top + size_t{index} * max_top);
   __syncthreads();
   if (threadIdx.x != 0)
     return;
@@ -293,7 +388,7 @@ __global__ void __launch_bounds__(scan_threads) sample_kernel(const arguments a)
       chosen.fault == draw_fault::none ? logprob_of(raw, row.logits[chosen.token]) : 0.0f;
   publish(a, index, slot, chosen.token, logprob, chosen.fault, top_count);
   if (row.counts != nullptr && chosen.fault == draw_fault::none && request.target < 0)
-    a.call.counts[size_t{row.p.counts_row} * count + chosen.token] += 1;
+    a.call.counts[size_t{p->counts_row} * count + chosen.token] += 1;
 }
 
 __global__ void __launch_bounds__(scan_threads)
@@ -323,7 +418,8 @@ uint32_t counter_words(uint32_t positions) {
 
 size_t sample_workspace_bytes(uint32_t positions, uint32_t) {
   return counter_words(positions) * sizeof(uint32_t) +
-         size_t{positions} * (1 + most_parts) * sizeof(summary);
+         size_t{positions} *
+             ((1 + most_parts) * sizeof(summary) + (most_parts + scan_buckets) * sizeof(mass));
 }
 
 cudaError_t sample(const launcher& on, const step_arrays& step, const sample_call& call) {
@@ -338,7 +434,9 @@ cudaError_t sample(const launcher& on, const step_arrays& step, const sample_cal
               .part_size = vocabulary,
               .counters = nullptr,
               .rows = nullptr,
-              .partial = nullptr};
+              .partial = nullptr,
+              .part_masses = nullptr,
+              .buckets = nullptr};
   // The cuts depend on the vocabulary alone, so that sums have the same bits in every batch.
   a.parts = std::clamp(ceil_div(vocabulary, part_logits), 1u, most_parts);
   a.part_size = ceil_div(vocabulary, a.parts);
@@ -346,8 +444,13 @@ cudaError_t sample(const launcher& on, const step_arrays& step, const sample_cal
   a.counters = static_cast<uint32_t*>(call.workspace);
   a.rows = reinterpret_cast<summary*>(a.counters + counter_words(positions));
   a.partial = a.rows + positions;
+  a.part_masses = reinterpret_cast<mass*>(a.partial + size_t{positions} * most_parts);
+  a.buckets = a.part_masses + size_t{positions} * most_parts;
   if (const auto e = launch(on, look_kernel, dim3{a.parts, positions}, greedy_threads, 0, a);
       e != cudaSuccess || call.plain_greedy)
+    return e;
+  if (const auto e = launch(on, weigh_kernel, dim3{a.parts, positions}, greedy_threads, 0, a);
+      e != cudaSuccess)
     return e;
   return launch(on, sample_kernel, positions, scan_threads, 0, a);
 }

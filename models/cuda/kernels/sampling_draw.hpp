@@ -10,13 +10,38 @@ namespace troupe::models::cuda {
 class drawing {
 public:
   /// @param highest The highest score, finite.
-  __device__ drawing(const scores& row, float highest, scan_memory& s)
-      : row_(row), highest_(highest), s_(s) {}
+  /// @param ready   The row's first buckets, [scan_buckets], filled by `first_bucket`; cleared when
+  ///                they are used.
+  __device__ drawing(const scores& row, float highest, mass* ready, scan_memory& s)
+      : row_(row), highest_(highest), ready_(ready), s_(s) {}
+
+  /// Whether a request narrows by what needs buckets.
+  __device__ static bool narrows(const slot_sampling& p, uint32_t count) {
+    return cuts_top_k(p, count) || p.top_p_cut > 0;
+  }
+
+  /// What a token adds to which of the first buckets.
+  __device__ static mass first_bucket(const slot_sampling& p, uint32_t count, float highest,
+                                      float score, uint32_t& bucket) {
+    const uint32_t coarse = coarse_key(highest, score);
+    if (cuts_top_k(p, count)) {
+      bucket = scan_buckets - 1 - coarse;
+      return 1;
+    }
+    bucket = coarse;
+    return whole_mass(highest, score);
+  }
+
+  /// What a token weighs when neither top_k nor top_p is on.
+  __device__ static mass unnarrowed(const slot_sampling& p, float highest, float score) {
+    const float share = share_of(highest, score);
+    return share < p.min_p ? 0 : static_cast<mass>(share * 0x1p40f);
+  }
 
   /// @param u In [0, 1).
   __device__ uint32_t run(double u) {
-    const slot_sampling& p = row_.p;
-    if (p.top_k > 0 && static_cast<uint32_t>(p.top_k) < row_.count)
+    const slot_sampling& p = *row_.p;
+    if (cuts_top_k(p, row_.count))
       keep_top_k(static_cast<uint32_t>(p.top_k));
     if (p.top_p_cut > 0)
       keep_top_p(p.top_p_cut);
@@ -24,17 +49,18 @@ public:
   }
 
 private:
-  /// Distances below the highest score in steps of 2^-17, up to 32; the upper 11 bits are coarse.
-  static constexpr uint32_t last_key = (1u << 22) - 1;
-  __device__ uint32_t key_of(float score) const {
-    const float steps = (highest_ - score) * 131072.0f;
-    return steps < static_cast<float>(last_key) ? static_cast<uint32_t>(steps) : last_key;
+  __device__ static bool cuts_top_k(const slot_sampling& p, uint32_t count) {
+    return p.top_k > 0 && static_cast<uint32_t>(p.top_k) < count;
   }
-  __device__ uint32_t coarse_of(float score) const { return key_of(score) >> 11; }
+  __device__ static mass whole_mass(float highest, float score) {
+    return static_cast<mass>(share_of(highest, score) * 0x1p40f);
+  }
+  __device__ uint32_t key_of(float score) const { return drop_key(highest_, score); }
+  __device__ uint32_t coarse_of(float score) const { return coarse_key(highest_, score); }
 
   /// What top_k leaves of a token.
   __device__ mass mass_of(float score) const {
-    return score >= bound_ ? static_cast<mass>(expf(score - highest_) * 0x1p40f) : 0;
+    return score >= bound_ ? whole_mass(highest_, score) : 0;
   }
   /// What everything leaves of it.
   __device__ mass kept(uint32_t id, float score) const {
@@ -46,9 +72,19 @@ private:
       return 0;
     }
     // The best has mass 2^40, so min_p's share of it needs no sum.
-    if (row_.p.min_p > 0 && expf(score - highest_) < row_.p.min_p)
+    if (share_of(highest_, score) < row_.p->min_p)
       return 0;
     return mass_of(score);
+  }
+
+  /// Fetches the first buckets, and leaves them clear for the next step.
+  __device__ void take_buckets() {
+    __syncthreads();
+    for (uint32_t i = threadIdx.x; i < scan_buckets; i += scan_threads) {
+      s_.buckets[i] = __ldcg(ready_ + i);
+      ready_[i] = 0;
+    }
+    __syncthreads();
   }
 
   /// Lists all tokens down to a coarse distance, if they are not too many.
@@ -58,10 +94,7 @@ private:
   }
 
   __device__ void keep_top_k(uint32_t k) {
-    fill_buckets(s_, row_, [&](uint32_t, float score, uint32_t& bucket) -> mass {
-      bucket = scan_buckets - 1 - coarse_of(score);
-      return 1;
-    });
+    take_buckets();
     mass before = 0;
     const uint32_t bucket = find_bucket(s_, before, [&](mass total) { return total >= k; });
     list_down_to(scan_buckets - 1 - bucket);
@@ -96,10 +129,13 @@ private:
         part += mass_of(s_.list[i].score);
       total = block_total(s_, part);
     } else {
-      fill_buckets(s_, row_, [&](uint32_t, float score, uint32_t& bucket) {
-        bucket = coarse_of(score);
-        return mass_of(score);
-      });
+      if (cuts_top_k(*row_.p, row_.count))
+        fill_buckets(s_, row_, [&](uint32_t, float score, uint32_t& bucket) {
+          bucket = coarse_of(score);
+          return mass_of(score);
+        });
+      else
+        take_buckets();
       __syncthreads();
       mass part = 0;
       for (uint32_t i = threadIdx.x; i < scan_buckets; i += scan_threads)
@@ -197,6 +233,7 @@ private:
 
   const scores& row_;
   float highest_;
+  mass* ready_;
   scan_memory& s_;
   bool listed_ = false;     ///< The list holds all that is left (and maybe more).
   uint32_t count_ = 0;      ///< Of the list.

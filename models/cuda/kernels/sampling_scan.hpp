@@ -19,28 +19,44 @@ using mass = unsigned long long;
 struct scores {
   const float* logits;
   uint32_t count;
+  const slot_sampling* p;
   const uint32_t* counts; ///< Null: no penalties.
-  slot_sampling p;
   bool masked_ends;
+  float inverse; ///< 1 / temperature, or 1 when nothing is drawn.
 
-  __device__ float of(float x, uint32_t i) const {
+  __device__ scores(const float* logits_, uint32_t count_, const slot_sampling* p_,
+                    uint32_t* all_counts, uint32_t position)
+      : logits(logits_), count(count_), p(p_), counts(nullptr),
+        masked_ends(p_->eos_count != 0 && position < p_->eos_from),
+        inverse(p_->sample != 0 ? 1.0f / p_->temperature : 1.0f) {
+    if (p->counts_row != UINT32_MAX && all_counts != nullptr)
+      counts = all_counts + size_t{p->counts_row} * count;
+  }
+  /// The raw row.
+  __device__ scores(const float* logits_, uint32_t count_)
+      : logits(logits_), count(count_), p(nullptr), counts(nullptr), masked_ends(false),
+        inverse(1) {}
+
+  /// Before the temperature.
+  __device__ float processed(float x, uint32_t i) const {
     if (counts != nullptr)
       if (const uint32_t seen = counts[i]; seen != 0) {
-        if (p.prompt_penalty != 1.0f && (seen & in_prompt_bit) != 0)
-          x = x < 0 ? x * p.prompt_penalty : x / p.prompt_penalty;
-        if (p.repetition_penalty != 1.0f)
-          x = x < 0 ? x * p.repetition_penalty : x / p.repetition_penalty;
+        if (p->prompt_penalty != 1.0f && (seen & in_prompt_bit) != 0)
+          x = x < 0 ? x * p->prompt_penalty : x / p->prompt_penalty;
+        if (p->repetition_penalty != 1.0f)
+          x = x < 0 ? x * p->repetition_penalty : x / p->repetition_penalty;
         // Rounded like the host's, which fuses nothing.
         if (const uint32_t times = seen & ~in_prompt_bit; times != 0)
-          x = __fsub_rn(x, __fadd_rn(__fmul_rn(p.frequency_penalty, static_cast<float>(times)),
-                                     p.presence_penalty));
+          x = __fsub_rn(x, __fadd_rn(__fmul_rn(p->frequency_penalty, static_cast<float>(times)),
+                                     p->presence_penalty));
       }
     if (masked_ends)
-      for (uint32_t e = 0; e < p.eos_count; ++e)
-        if (static_cast<uint32_t>(p.eos[e]) == i)
+      for (uint32_t e = 0; e < p->eos_count; ++e)
+        if (static_cast<uint32_t>(p->eos[e]) == i)
           x = -INFINITY;
-    return p.sample != 0 ? x / p.temperature : x;
+    return x;
   }
+  __device__ float of(float x, uint32_t i) const { return processed(x, i) * inverse; }
 
   /// Calls f(i, score) for four indices from `i` on, a multiple of four.
   template <class F>
@@ -64,10 +80,35 @@ struct scores {
   }
 };
 
+/// Distances below the highest score in steps of 2^-17, up to 32; the upper 11 bits are coarse.
+__device__ inline uint32_t drop_key(float highest, float score) {
+  constexpr uint32_t last = (1u << 22) - 1;
+  const float steps = (highest - score) * 131072.0f;
+  return steps < static_cast<float>(last) ? static_cast<uint32_t>(steps) : last;
+}
+__device__ inline uint32_t coarse_key(float highest, float score) {
+  return drop_key(highest, score) >> 11;
+}
+
+/// exp(score - highest)
+__device__ inline float share_of(float highest, float score) {
+  return exp2f((score - highest) * 1.44269504088896341f);
+}
+
 struct entry {
   float score;
   uint32_t id;
 };
+
+/// As atomicAdd, which shared memory has for 32 bits only.
+__device__ inline void add_to(mass* bucket, mass m) {
+  auto* words = reinterpret_cast<uint32_t*>(bucket);
+  const auto low = static_cast<uint32_t>(m);
+  const uint32_t before = atomicAdd(words, low);
+  const uint32_t high = static_cast<uint32_t>(m >> 32) + (before + low < before ? 1 : 0);
+  if (high != 0)
+    atomicAdd(words + 1, high);
+}
 
 struct scan_memory {
   mass buckets[scan_buckets];
@@ -159,7 +200,7 @@ __device__ void fill_buckets(scan_memory& s, const scores& row, F f) {
     uint32_t bucket = 0;
     const mass m = f(i, score, bucket);
     if (m != 0)
-      atomicAdd(&s.buckets[bucket], m);
+      add_to(&s.buckets[bucket], m);
   });
 }
 
@@ -203,14 +244,16 @@ __device__ uint32_t fill_list(scan_memory& s, const scores& row, Wanted wanted) 
   return result;
 }
 
-/// The first index, ascending, at which the running total of m(i, score) satisfies `reached`; where
-/// none does, the last index of positive mass. 0 when there is no mass.
+/// The first index in [begin, end), ascending, at which the running total of m(i, score) satisfies
+/// `reached`; where none does, the last index of positive mass. 0 when there is no mass.
+/// @param begin A multiple of four.
 template <class Mass, class Reached>
-__device__ uint32_t find_index(scan_memory& s, const scores& row, Mass m, Reached reached) {
+__device__ uint32_t find_index(scan_memory& s, const scores& row, uint32_t begin, uint32_t end,
+                               Mass m, Reached reached) {
   __syncthreads();
   const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const uint32_t share = (row.count + scan_warps * 128 - 1) / (scan_warps * 128) * 128;
-  const uint32_t first = min(warp * share, row.count), last = min(first + share, row.count);
+  const uint32_t share = (end - begin + scan_warps * 128 - 1) / (scan_warps * 128) * 128;
+  const uint32_t first = min(begin + warp * share, end), last = min(first + share, end);
   mass sum = 0;
   for (uint32_t i = first + lane * 4; i < last; i += 128)
     row.four(i, [&](uint32_t n, float score) { sum += m(n, score); });
@@ -273,6 +316,11 @@ __device__ uint32_t find_index(scan_memory& s, const scores& row, Mass m, Reache
   const uint32_t result = s.found;
   __syncthreads();
   return result;
+}
+
+template <class Mass, class Reached>
+__device__ uint32_t find_index(scan_memory& s, const scores& row, Mass m, Reached reached) {
+  return find_index(s, row, 0, row.count, m, reached);
 }
 
 } // namespace troupe::models::cuda
