@@ -42,8 +42,8 @@ __device__ float at(element type, const void* base, size_t index) {
 template <int Width>
 __global__ void __launch_bounds__(threads) embed_kernel(const step_arrays step, const matrix table,
                                                         const matrix learned, const matrix out) {
+  release_next();
   wait_for_previous();
-  release_next(); // What later kernels fetch ahead is complete only now.
   const uint32_t token = blockIdx.x;
   const uint32_t column = (blockIdx.y * threads + threadIdx.x) * Width;
   if (column >= out.columns)
@@ -86,8 +86,11 @@ cudaError_t embed(const launcher& on, const step_arrays& step, const matrix& tab
   const uint32_t width = wide ? 8 : 1;
   const dim3 grid{step.count, ceil_div(out.columns, threads * width)};
   const matrix positions = learned != nullptr ? *learned : matrix{};
-  return wide ? launch(on, embed_kernel<8>, grid, threads, 0, step, table, positions, out)
-              : launch(on, embed_kernel<1>, grid, threads, 0, step, table, positions, out);
+  // Whatever a later kernel of the step fetches ahead is complete when this one starts.
+  launcher apart = on;
+  apart.overlap = false;
+  return wide ? launch(apart, embed_kernel<8>, grid, threads, 0, step, table, positions, out)
+              : launch(apart, embed_kernel<1>, grid, threads, 0, step, table, positions, out);
 }
 
 } // namespace troupe::models::cuda

@@ -50,9 +50,9 @@ struct launcher {
   /// Lets a kernel start while the one before it drains (programmatic dependent launch, compute
   /// capability 9.0 on). Before its turn it fetches what does not change within a step: weights,
   /// the step's arrays, tables of frequencies, keys and values of earlier steps. So `embed` or
-  /// `normalize` must be the first of these kernels after anything wrote those: they let nothing
-  /// behind them start before all that came before is complete. Graphs capture it as well. The bits
-  /// are the same either way.
+  /// `normalize` must be the first of these kernels after anything wrote those: they start when all
+  /// that came before is complete, and nothing behind them starts before they do. Graphs capture it
+  /// as well. The bits are the same either way.
   bool overlap = true;
 };
 
