@@ -27,4 +27,5 @@ troupe_test(models_smollm2_test
 
 if(TROUPE_CUDA)
   add_subdirectory(cuda/emulation)
+  add_subdirectory(cuda/kernels)
 endif()

@@ -7,7 +7,8 @@ namespace troupe::models::cuda {
 
 namespace {
 
-constexpr int warps = 8;
+constexpr int warps =
+    4; // Two blocks share a multiprocessor, and one computes while the other waits.
 constexpr int threads = warps * 32;
 constexpr int queries = warps * 16; // Of a block: tokens times the heads that share a kv head.
 constexpr int tile = 64;            // Positions that a block takes at a time.
@@ -27,7 +28,7 @@ struct arguments {
 /// once for all of them. Query i of the block is head i % heads of token i / heads.
 /// Source: Dao, "FlashAttention-2" (arXiv 2307.08691).
 template <class E, int D>
-__global__ void __launch_bounds__(threads, 1) prefill_kernel(const arguments a) {
+__global__ void __launch_bounds__(threads, 2) prefill_kernel(const arguments a) {
   constexpr int chunks = D / 8;            // 16-byte pieces of a head.
   constexpr int half_stage = tile * D * 2; // Bytes of keys, or of values.
   constexpr int joins = D / 32;
@@ -35,7 +36,6 @@ __global__ void __launch_bounds__(threads, 1) prefill_kernel(const arguments a) 
   extern __shared__ __align__(128) unsigned char shared[];
 
   release_next();
-  wait_for_previous();
 
   const query_tile part = a.tiles[blockIdx.x];
   if (part.row == no_row || part.first >= a.step.token_counts[part.row])
@@ -48,6 +48,8 @@ __global__ void __launch_bounds__(threads, 1) prefill_kernel(const arguments a) 
   const uint32_t* table = a.step.block_tables + a.step.slots[part.row] * a.step.table_stride;
   const page_reader reader(a.pages, kv_head);
   const uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+
+  wait_for_previous();
 
   // This thread's two queries.
   uint32_t position[2], lowest[2];

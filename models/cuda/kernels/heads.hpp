@@ -83,59 +83,71 @@ struct head_work {
   }
 };
 
-/// `head_work` for a head size that is known: the angles of a position are computed once, before
-/// its heads are there. Lane l holds the pairs l, l + 32, ..., or none.
+/// `head_work` for heads of 64 or 128 elements of 16 bits: the angles of a position are computed
+/// once, before its heads are there. Lane l holds the pairs from l * pairs on.
 template <int D>
 struct head_angles {
-  static constexpr int pairs = (D / 2 + 31) / 32;
+  static_assert(D == 64 || D == 128);
+  static constexpr int pairs = D / 64;
   float cosines[pairs], sines[pairs];
 
   __device__ void compute(const head_work& how) {
-    const uint32_t lane = threadIdx.x % 32;
 #pragma unroll
     for (int n = 0; n < pairs; ++n) {
       cosines[n] = 1;
       sines[n] = 0;
-      if (how.frequencies == nullptr || lane + n * 32 >= D / 2)
+      if (how.frequencies == nullptr)
         continue;
-      sincosf(how.position * how.frequencies[lane + n * 32], &sines[n], &cosines[n]);
+      sincosf(how.position * how.frequencies[threadIdx.x % 32 * pairs + n], &sines[n], &cosines[n]);
       sines[n] *= how.factor;
       cosines[n] *= how.factor;
     }
   }
 
-  /// The same bits as head_work::run.
+  template <class E>
+  __device__ static void load(const E* from, float (&to)[pairs]) {
+    if constexpr (pairs == 2) {
+      const float2 v = unpack<E>(*reinterpret_cast<const uint32_t*>(from));
+      to[0] = v.x;
+      to[1] = v.y;
+    } else {
+      to[0] = widen(*from);
+    }
+  }
+  template <class E>
+  __device__ static void store(E* to, const float (&from)[pairs]) {
+    if constexpr (pairs == 2)
+      *reinterpret_cast<uint32_t*>(to) = pack<E>(from[0], from[1]);
+    else
+      *to = narrow<E>(from[0]);
+  }
+
   template <class E>
   __device__ void run(const head_work& how, const E* from, E* to) const {
-    const uint32_t lane = threadIdx.x % 32;
+    const uint32_t first = threadIdx.x % 32 * pairs;
     float a[pairs], b[pairs], squares = 0;
+    load(from + first, a);
+    load(from + D / 2 + first, b);
 #pragma unroll
-    for (int n = 0; n < pairs; ++n) {
-      const uint32_t i = lane + n * 32;
-      a[n] = i < D / 2 ? widen(from[i]) : 0.0f;
-      b[n] = i < D / 2 ? widen(from[i + D / 2]) : 0.0f;
+    for (int n = 0; n < pairs; ++n)
       squares += a[n] * a[n] + b[n] * b[n];
-    }
     float inverse = 1;
     if (how.norm_weight != nullptr)
       inverse = rsqrtf(warp_sum(squares) / static_cast<float>(D) + how.epsilon);
 #pragma unroll
     for (int n = 0; n < pairs; ++n) {
-      const uint32_t i = lane + n * 32;
-      if (i >= D / 2)
-        continue;
       if (how.norm_weight != nullptr) {
-        a[n] *= inverse * how.norm_weight[i];
-        b[n] *= inverse * how.norm_weight[i + D / 2];
+        a[n] *= inverse * how.norm_weight[first + n];
+        b[n] *= inverse * how.norm_weight[first + n + D / 2];
       }
       if (how.frequencies != nullptr) {
         const float x = a[n] * cosines[n] - b[n] * sines[n];
         b[n] = b[n] * cosines[n] + a[n] * sines[n];
         a[n] = x;
       }
-      to[i] = narrow<E>(a[n]);
-      to[i + D / 2] = narrow<E>(b[n]);
     }
+    store(to + first, a);
+    store(to + D / 2 + first, b);
     __syncwarp();
   }
 };

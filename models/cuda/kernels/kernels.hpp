@@ -49,10 +49,10 @@ struct launcher {
   device_traits device;
   /// Lets a kernel start while the one before it drains (programmatic dependent launch, compute
   /// capability 9.0 on). Before its turn it fetches what does not change within a step: weights,
-  /// the step's arrays, tables of frequencies, keys and values of earlier steps. So the first
-  /// kernel after anything wrote those must be launched without (`embed` and `normalize` always
-  /// are); copies by the driver order themselves. Graphs capture it as well. The bits are the same
-  /// either way.
+  /// the step's arrays, tables of frequencies, keys and values of earlier steps. So `embed` or
+  /// `normalize` must be the first of these kernels after anything wrote those: they start when all
+  /// that came before is complete, and nothing behind them starts before they do. Graphs capture it
+  /// as well. The bits are the same either way.
   bool overlap = true;
 };
 
@@ -209,8 +209,10 @@ uint32_t prefill_tile_tokens(const attention& how, const kv_pages& pages);
 
 /// Attention of rows with any number of tokens over the pages, which hold this step's keys and
 /// values already: causal, and everything before the chunk is seen as well.
-/// @param tiles [tile_count] in device memory, made by the caller from the rows that this call
-///              should serve (those with one token may go to attend_decode instead).
+/// @param tiles [tile_count] in device memory, one of the step's arrays, made by the caller from
+/// the
+///              rows that this call should serve (those with one token may go to attend_decode
+///              instead).
 cudaError_t attend_prefill(const launcher& on, const step_arrays& step, const matrix& qkv,
                            const attention& how, const kv_pages& pages, const query_tile* tiles,
                            uint32_t tile_count, const matrix& out);

@@ -5,8 +5,8 @@
 /// Choosing tokens on the device. What models/sampling/sampler.hpp says of the numbers holds here
 /// too: greedy takes the lowest id among equals, a draw is one inverse CDF over the kept tokens in
 /// the order of their ids with the same Philox number, and log-probabilities are those of the raw
-/// logits. Sums are taken in another order than on the CPU, so that a draw can differ where the
-/// number falls within rounding of a border.
+/// logits. Sums are taken in another order than on the CPU and scores are multiplied by
+/// 1 / temperature, so that a draw can differ where the number falls within rounding of a border.
 namespace troupe::models::cuda {
 
 inline constexpr uint32_t max_slot_eos = 8;

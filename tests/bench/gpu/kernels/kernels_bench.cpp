@@ -1,5 +1,7 @@
 #include "troupe/models/cuda/kernels/small_batch.hpp"
 
+#include <cmath>
+
 #include "bench.hpp"
 
 namespace troupe::bench {
@@ -175,7 +177,13 @@ void bench_rows(const place& p) {
     device_memory logits(bytes * sets), workspace(sample_workspace_bytes(rows, m.vocabulary), true),
         results(rows * sizeof(draw_result)), top(size_t{rows} * max_top * sizeof(top_entry)),
         latest(rows * 4);
-    TROUPE_MUST(fill_random(p.on, 1, 8, logits.data(), element::fp32, bytes / 4 * sets));
+    // Probabilities fall with the rank as words do; which token has which rank is random.
+    std::vector<float> row(m.vocabulary);
+    for (uint32_t i = 0; i < m.vocabulary; ++i)
+      row[(uint64_t{i} * 77977 + 13) % m.vocabulary] =
+          -1.1f * std::log(1.0f + static_cast<float>(i));
+    for (size_t at = 0; at < logits.size(); at += row.size() * 4)
+      TROUPE_MUST(cudaMemcpy(logits.at(at), row.data(), row.size() * 4, cudaMemcpyHostToDevice));
     std::vector<draw_request> requests(rows);
     for (uint32_t i = 0; i < rows; ++i)
       requests[i].row = i;

@@ -15,8 +15,9 @@ double replay_seconds(const place& p, const std::function<void()>& enqueue, int 
   cudaEvent_t begin, end;
   TROUPE_MUST(cudaEventCreate(&begin));
   TROUPE_MUST(cudaEventCreate(&end));
-  TROUPE_MUST(cudaGraphLaunch(exec, p.on.stream));
-  TROUPE_MUST(cudaGraphLaunch(exec, p.on.stream));
+  // The first replays upload the graph, and clocks rise.
+  for (int i = 0; i < 5; ++i)
+    TROUPE_MUST(cudaGraphLaunch(exec, p.on.stream));
   std::vector<double> times;
   for (int i = 0; i < replays; ++i) {
     float milliseconds = 0;
