@@ -12,7 +12,8 @@ constexpr int tile = 16;  // Positions that a warp takes at a time.
 constexpr int stages = 3; // Tiles of a warp under way.
 constexpr int group = 8;  // Query heads of a block: they share a kv head.
 constexpr int most_parts = 128;
-constexpr int least_part = 256; // Joining parts costs as much as some tiles.
+constexpr uint32_t least_part = 128;
+constexpr uint32_t undivided = 256; // Joining parts costs as much as some tiles.
 
 struct arguments {
   step_arrays step;
@@ -43,7 +44,8 @@ struct part_range {
       return;
     }
     const uint32_t even = (length - start + split.parts - 1) / split.parts;
-    const uint32_t each = (even + least_part - 1) / least_part * least_part;
+    const uint32_t each =
+        length - start <= undivided ? undivided : (even + least_part - 1) / least_part * least_part;
     used = (length - start + each - 1) / each;
     first = start + part * each;
     last = min(first + each, length);

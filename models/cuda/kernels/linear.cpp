@@ -31,7 +31,7 @@ matrix rows_of(const matrix& m, uint32_t first, uint32_t count) {
 
 /// Without the library: pieces that our own kernels take.
 cudaError_t multiply_in_pieces(const launcher& on, const linear_call& call) {
-  if (!fits_small(call))
+  if (!fits_small(on.device, call))
     return multiply_any(on, call);
   for (uint32_t first = 0; first < call.x.rows; first += small_batch_tokens) {
     const uint32_t count = std::min(small_batch_tokens, call.x.rows - first);
@@ -96,7 +96,7 @@ cudaError_t linear(const launcher& on, const linear_call& call, gemm_library* li
     rest.before = nullptr;
     scratch += normed_bytes(call);
   }
-  if (fits_small(rest) &&
+  if (fits_small(on.device, rest) &&
       rest.x.rows <= small_batch_limit(on.device, rest.by.type, rest.by.n, rest.by.k))
     return multiply_small(on, rest);
   if (library == nullptr || (is_activated(rest) && scratch == nullptr))

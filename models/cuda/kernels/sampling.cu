@@ -338,13 +338,14 @@ __device__ uint32_t write_top(const scores& raw, uint32_t n, const summary& row,
     return k > key || (k == key && i <= last_tie);
   });
   if (threadIdx.x < n) {
-    const entry own = s.list[threadIdx.x];
+    const uint64_t own = s.list[threadIdx.x];
     uint32_t place = 0;
     for (uint32_t i = 0; i < n; ++i) {
-      const entry other = s.list[i];
-      place += other.score > own.score || (other.score == own.score && other.id < own.id) ? 1 : 0;
+      const uint32_t other = static_cast<uint32_t>(s.list[i] >> 32),
+                     key_own = static_cast<uint32_t>(own >> 32);
+      place += other > key_own || (other == key_own && id_of(s.list[i]) < id_of(own)) ? 1 : 0;
     }
-    to[place] = {static_cast<int32_t>(own.id), logprob_of(row, own.score)};
+    to[place] = {static_cast<int32_t>(id_of(own)), logprob_of(row, raw.logits[id_of(own)])};
   }
   __syncthreads();
   return n;

@@ -101,20 +101,11 @@ private:
     if (!listed_) {
       uint32_t above = 0;
       const uint32_t key = select_key(s_, row_, k, above);
-      bound_ = __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+      bound_ = value_of(key);
       return;
     }
-    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads) {
-      const float own = s_.list[i].score;
-      uint32_t rank = 0;
-      for (uint32_t n = 0; n < count_; ++n)
-        rank += s_.list[n].score > own || (s_.list[n].score == own && n < i) ? 1 : 0;
-      if (rank + 1 == k)
-        s_.cut = own;
-    }
-    __syncthreads();
-    bound_ = s_.cut;
-    __syncthreads();
+    sort_list(s_, count_);
+    bound_ = score_of(s_.list[count_ - k]);
   }
 
   /// From the least likely up, ties by id, what adds up to the cut goes.
@@ -126,7 +117,7 @@ private:
     if (listed_) {
       mass part = 0;
       for (uint32_t i = threadIdx.x; i < count_; i += scan_threads)
-        part += mass_of(s_.list[i].score);
+        part += mass_of(score_of(s_.list[i]));
       total = block_total(s_, part);
     } else {
       if (cuts_top_k(*row_.p, row_.count))
@@ -154,23 +145,21 @@ private:
         return;
       }
     }
-    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads) {
-      const entry own = s_.list[i];
-      const mass weight = mass_of(own.score);
-      mass before = below;
-      for (uint32_t n = 0; n < count_; ++n) {
-        const entry other = s_.list[n];
-        if (other.score < own.score || (other.score == own.score && other.id < own.id))
-          before += mass_of(other.score);
-      }
-      if (weight != 0 && reached(before + weight) && !reached(before)) {
-        s_.cut = own.score;
-        s_.found = own.id;
-      }
+    sort_list(s_, count_);
+    mass own[2], all = 0;
+    for (uint32_t n = 0; n < 2; ++n) {
+      const uint32_t i = threadIdx.x * 2 + n;
+      own[n] = i < count_ ? mass_of(score_of(s_.list[i])) : 0;
+    }
+    mass before = below + sum_before(s_, own[0] + own[1], all);
+    for (uint32_t n = 0; n < 2; ++n) {
+      if (own[n] != 0 && !reached(before) && reached(before + own[n]))
+        s_.crossing = s_.list[threadIdx.x * 2 + n];
+      before += own[n];
     }
     __syncthreads();
-    cut_ = s_.cut;
-    cut_id_ = s_.found;
+    cut_ = score_of(s_.crossing);
+    cut_id_ = id_of(s_.crossing);
     __syncthreads();
   }
 
@@ -200,23 +189,25 @@ private:
   }
 
   __device__ uint32_t draw_listed(double u) {
-    mass part = 0;
+    // In the order of ids.
+    __syncthreads();
     for (uint32_t i = threadIdx.x; i < count_; i += scan_threads)
-      part += kept(s_.list[i].id, s_.list[i].score);
-    const mass total = block_total(s_, part);
+      s_.list[i] = s_.list[i] << 32 | s_.list[i] >> 32;
+    sort_list(s_, count_);
+    mass own[2], total = 0;
+    for (uint32_t n = 0; n < 2; ++n) {
+      const uint32_t i = threadIdx.x * 2 + n;
+      own[n] = i < count_ ? kept(static_cast<uint32_t>(s_.list[i] >> 32),
+                                 value_of(static_cast<uint32_t>(s_.list[i])))
+                          : 0;
+    }
+    mass before = sum_before(s_, own[0] + own[1], total);
     // Below 2^53, so that the last unit is there even when u times the total rounds up.
     const double target = fmin(u * static_cast<double>(total), static_cast<double>(total - 1));
-    for (uint32_t i = threadIdx.x; i < count_; i += scan_threads) {
-      const entry own = s_.list[i];
-      const mass weight = kept(own.id, own.score);
-      if (weight == 0)
-        continue;
-      mass before = 0;
-      for (uint32_t n = 0; n < count_; ++n)
-        if (s_.list[n].id < own.id)
-          before += kept(s_.list[n].id, s_.list[n].score);
-      if (static_cast<double>(before) <= target && target < static_cast<double>(before + weight))
-        s_.found = own.id;
+    for (uint32_t n = 0; n < 2; ++n) {
+      if (static_cast<double>(before) <= target && target < static_cast<double>(before + own[n]))
+        s_.found = static_cast<uint32_t>(s_.list[threadIdx.x * 2 + n] >> 32);
+      before += own[n];
     }
     __syncthreads();
     return s_.found;

@@ -95,11 +95,6 @@ __device__ inline float share_of(float highest, float score) {
   return exp2f((score - highest) * 1.44269504088896341f);
 }
 
-struct entry {
-  float score;
-  uint32_t id;
-};
-
 /// As atomicAdd, which shared memory has for 32 bits only.
 __device__ inline void add_to(mass* bucket, mass m) {
   auto* words = reinterpret_cast<uint32_t*>(bucket);
@@ -112,17 +107,32 @@ __device__ inline void add_to(mass* bucket, mass m) {
 
 struct scan_memory {
   mass buckets[scan_buckets];
-  entry list[scan_list];
+  uint64_t list[scan_list];
   mass warps[scan_warps];
   mass before;
+  uint64_t crossing;
   uint32_t found, listed;
-  float cut;
 };
 
 /// Maps floats to integers of the same order; -0 and +0 stay equal.
 __device__ inline uint32_t ordered(float value) {
   const uint32_t bits = __float_as_uint(value + 0.0f);
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+__device__ inline float value_of(uint32_t key) {
+  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7fffffffu : ~key);
+}
+
+/// A score and its token in one number, whose order is that of scores and then of ids.
+__device__ inline uint64_t entry_of(float score, uint32_t id) {
+  return uint64_t{ordered(score)} << 32 | id;
+}
+__device__ inline float score_of(uint64_t entry) {
+  return value_of(static_cast<uint32_t>(entry >> 32));
+}
+__device__ inline uint32_t id_of(uint64_t entry) {
+  return static_cast<uint32_t>(entry);
 }
 
 __device__ inline mass warp_total(mass x) {
@@ -236,12 +246,60 @@ __device__ uint32_t fill_list(scan_memory& s, const scores& row, Wanted wanted) 
   row.each([&](uint32_t i, float score) {
     if (wanted(i, score))
       if (const uint32_t place = atomicAdd(&s.listed, 1u); place < scan_list)
-        s.list[place] = {score, i};
+        s.list[place] = entry_of(score, i);
   });
   __syncthreads();
   const uint32_t result = s.listed;
   __syncthreads();
   return result;
+}
+
+/// Sorts the first `count` numbers of the list, ascending, by Batcher's bitonic network.
+/// @pre count <= scan_list
+__device__ inline void sort_list(scan_memory& s, uint32_t count) {
+  uint32_t size = 2;
+  while (size < count)
+    size *= 2;
+  __syncthreads();
+  for (uint32_t i = count + threadIdx.x; i < size; i += scan_threads)
+    s.list[i] = ~uint64_t{0};
+  for (uint32_t run = 2; run <= size; run *= 2)
+    for (uint32_t apart = run / 2; apart > 0; apart /= 2) {
+      __syncthreads();
+      if (threadIdx.x >= size / 2)
+        continue;
+      const uint32_t low = threadIdx.x / apart * apart * 2 + threadIdx.x % apart;
+      const uint64_t a = s.list[low], b = s.list[low + apart];
+      if ((a > b) == ((low & run) == 0)) {
+        s.list[low] = b;
+        s.list[low + apart] = a;
+      }
+    }
+  __syncthreads();
+}
+
+/// What the threads before this one hold together; `total` gets what all do.
+__device__ inline mass sum_before(scan_memory& s, mass own, mass& total) {
+  const uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  mass running = own;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const mass other = __shfl_up_sync(all_lanes, running, step);
+    if (lane >= static_cast<uint32_t>(step))
+      running += other;
+  }
+  __syncthreads();
+  if (lane == 31)
+    s.warps[warp] = running;
+  __syncthreads();
+  mass before = running - own;
+  total = 0;
+  for (uint32_t w = 0; w < scan_warps; ++w) {
+    if (w < warp)
+      before += s.warps[w];
+    total += s.warps[w];
+  }
+  return before;
 }
 
 /// The first index in [begin, end), ascending, at which the running total of m(i, score) satisfies

@@ -241,8 +241,9 @@ template <class E, int Tokens>
 cudaError_t run_small(const launcher& on, arguments a) {
   const uint32_t units = ceil_div(a.gated ? a.n / 2 : a.n, tile_rows);
   const uint32_t blocks = std::min(units, static_cast<uint32_t>(on.device.multiprocessors));
-  const size_t shared =
+  constexpr size_t shared =
       warps * stages * stage_bytes + warps * reduced * tile_rows * Tokens * sizeof(float);
+  static_assert(shared <= small_batch_shared);
   // Four tiles at a time read memory in longer stretches; more of them fetch x less often, which
   // pays as soon as x is of some size. The sums are the same.
   a.most_tiles = a.tokens <= 2 ? 4 : group_tiles<Tokens>;
@@ -329,14 +330,15 @@ arguments arguments_of(const linear_call& call) {
 
 } // namespace
 
-bool fits_small(const linear_call& call) {
-  return call.before == nullptr && call.by.type != element::fp32 && call.x.type == call.by.type &&
-         call.by.k % 8 == 0 && reinterpret_cast<uintptr_t>(call.by.data) % 16 == 0 &&
-         is_wide(call.x) && (call.y.type == element::fp32 || call.y.type == call.by.type);
+bool fits_small(const device_traits& device, const linear_call& call) {
+  return device.shared_bytes >= small_batch_shared && call.before == nullptr &&
+         call.by.type != element::fp32 && call.x.type == call.by.type && call.by.k % 8 == 0 &&
+         reinterpret_cast<uintptr_t>(call.by.data) % 16 == 0 && is_wide(call.x) &&
+         (call.y.type == element::fp32 || call.y.type == call.by.type);
 }
 
 cudaError_t multiply_small(const launcher& on, const linear_call& call) {
-  if (!fits_small(call) || call.x.rows > small_batch_tokens)
+  if (!fits_small(on.device, call) || call.x.rows > small_batch_tokens)
     return cudaErrorInvalidValue;
   const auto a = arguments_of(call);
   if (a.tokens == 0)

@@ -6,13 +6,15 @@ namespace troupe::models::cuda {
 
 /// Tokens that one launch of `multiply_small` takes.
 inline constexpr uint32_t small_batch_tokens = 16;
+/// Shared memory that it needs; A100 and Hopper have it, smaller chips do not.
+inline constexpr size_t small_batch_shared = 112 * 1024;
 /// Whether `multiply_small` serves the call's types, sizes and alignment (T aside). A norm before
 /// is not among what it does: every block would normalise x again, which took longer than the
 /// separate kernel whose time the fetching of weights hides.
-bool fits_small(const linear_call& call);
+bool fits_small(const device_traits& device, const linear_call& call);
 
 /// The product of at most small_batch_tokens tokens with everything that the call asks around it,
-/// in one launch. @pre fits_small(call)
+/// in one launch. @pre fits_small(on.device, call)
 ///
 /// Every block streams an equal share of the weight's rows exactly once, at memory speed; a warp
 /// takes every eighth piece of 128 input features, and the warps' sums are added in order. A
