@@ -17,6 +17,8 @@ namespace troupe::models {
 namespace {
 
 constexpr uint32_t usual_cpu_step_tokens = 512;
+/// A GPU takes as long for fewer tokens: it reads the weights in any case.
+constexpr uint32_t device_pipeline_chunk = 256;
 
 std::string mebibytes(uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
@@ -114,6 +116,7 @@ caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> m
   plan.max_step_tokens = layout->step_tokens;
   plan.schedules_ahead = options.schedule_ahead != device_choice::off && layout->parts.size() == 1;
   plan.needs_host = needs_host;
+  plan.pipeline_chunk = device_pipeline_chunk;
   plan.description = describe(*model, *layout, options);
   for (const auto& part : layout->parts) {
     const decoder_stage_options stage_options{.model = model,

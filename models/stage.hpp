@@ -141,6 +141,9 @@ struct model_plan {
   uint64_t kv_block_bytes = 0;       ///< Of one block, over all stages.
   std::vector<stage_factory> stages; ///< In the order of their layers.
   uint32_t max_step_tokens = 0;      ///< What was decided; 0 = as in the options.
+  /// Tokens below which cutting a prompt to keep several stages busy does not pay; 0 = the
+  /// scheduler's own.
+  uint32_t pipeline_chunk = 0;
   /// What takes memory where, and how many users fit; one sentence each, for the log.
   std::vector<std::string> description;
   /// The next step may be issued before the last one's tokens are known; one stage only.

@@ -12,11 +12,17 @@ namespace troupe::models::cuda {
 namespace {
 
 device_traits open_device(uint32_t device) {
-  check(cudaSetDevice(static_cast<int>(device)), "opening the GPU");
+  cudaSetDevice(static_cast<int>(device));
   // What an earlier stage has died of sticks to the context; whoever used it is gone or dead too.
-  if (cudaDeviceSynchronize() != cudaSuccess) {
+  if (const auto fault = cudaDeviceSynchronize(); fault != cudaSuccess) {
     cudaDeviceReset();
     cudaGetLastError();
+    // After some faults, illegal accesses among them, the driver gives the process nothing more.
+    if (cudaSetDevice(static_cast<int>(device)) != cudaSuccess ||
+        cudaDeviceSynchronize() != cudaSuccess)
+      throw device_failure{ec::device_lost,
+                           std::string{"this process cannot use the GPU again after a fault ("} +
+                               cudaGetErrorString(fault) + "): restart the server"};
   }
   device_traits traits;
   check(query_device(static_cast<int>(device), traits), "asking what the GPU is");

@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 
 import pytest
@@ -84,6 +85,16 @@ def test_a_stream_goes_on_where_it_was_after_the_device_is_lost(folder):
     assert hurt.ask() == expected
     assert hurt.ask() == expected
     assert "shard 0 died" in hurt.stop()
+
+
+def test_a_device_that_stays_lost_is_told(folder):
+    hurt = Server(folder, "--retry-threshold", "1", TROUPE_EMULATED_FAULT_AT="700", TROUPE_EMULATED_FAULT_STAYS="1")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        hurt.ask()
+    assert refused.value.code >= 500
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"http://127.0.0.1:{hurt.port}/ping", timeout=10)
+    assert "cannot use the GPU again after a fault" in hurt.stop()
 
 
 @pytest.mark.parametrize("flags, variables, sentence", [

@@ -62,6 +62,7 @@ if several.port:
         note(f"1 and {given.gpus} shards: {figures['bits']} bits")
     measure(f"{given.gpus} GPUs", several)
 several.stop()
+(OUT / "several.json").write_text(json.dumps(figures, indent=1))
 peer = Peer()
 peer("load", config=str(folder), balanced=True)
 for batch in (1, 64):

@@ -259,7 +259,9 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaDeviceReset() {
-  sticky = cudaSuccess;
+  // After an illegal access the real driver gives the process no device any more.
+  if (std::getenv("TROUPE_EMULATED_FAULT_STAYS") == nullptr)
+    sticky = cudaSuccess;
   return cudaSuccess;
 }
 
