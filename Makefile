@@ -2,7 +2,7 @@
 # stages, by CMake presets and by ctest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: serve test test-long build bench bench-load libtorch format asan tsan clean install package help
+.PHONY: serve test test-long build bench bench-load cuda format asan tsan clean install package help
 
 PREFIX ?= /usr/local
 HOST ?= 127.0.0.1
@@ -14,11 +14,11 @@ ARGS ?=
 tools := packages rust python
 
 serve: ## install, build, prepare the default model and serve it (MODEL= HOST= PORT= ARGS=)
-	@tools/setup $(tools) model build
+	@CUDA_OPTIONAL=1 tools/setup $(tools) cuda model build
 	@exec build/release/bin/troupe serve $(MODEL) --host $(HOST) --port $(PORT) $(ARGS)
 
 test: ## install, build, and run all tests but the long ones
-	@tools/setup $(tools) model clients build
+	@tools/setup $(tools) cuda model clients build
 	@tools/run_tests release
 
 test-long: ## the tests once more under sanitizers, then the long ones
@@ -30,7 +30,7 @@ test-long: ## the tests once more under sanitizers, then the long ones
 	@tools/run_tests long
 
 build: ## install what is missing and build everything (release)
-	@tools/setup $(tools) build
+	@tools/setup $(tools) cuda build
 
 bench: ## measure beside transformers and CTranslate2, in one run (ARGS=)
 	@tools/setup $(tools) model peers build
@@ -40,8 +40,8 @@ bench-load: ## check troupe-load against a server whose times are known, and bes
 	@tools/setup $(tools) model build
 	@tests/bench/load_test/bench.py all $(ARGS)
 
-libtorch: ## fetch libtorch, which only the CUDA backend will link
-	@tools/setup python libtorch
+cuda: ## fetch the CUDA compiler (no GPU needed) and build with it
+	@tools/setup $(tools) cuda build
 
 format: ## clang-format all of our C++
 	@tools/format

@@ -38,6 +38,8 @@ void loader(caf::stateful_actor<loader_state>* self, model_actor owner, model_sp
     self->send(owner, fault_atom_v, std::move(text.error()));
     return;
   }
+  for (const auto& line : plan->description)
+    telemetry::log(log_level::info, {}, "model '" + spec.name + "': " + line);
   parts->plan = std::move(*plan);
   parts->tools = std::make_shared<const text_tools>(std::move(*text));
   self->send(owner, loaded_atom_v);
@@ -55,7 +57,10 @@ void make_scheduler(model_ptr self) {
   auto& state = self->state;
   const auto& plan = state.parts->plan;
   scheduler_options options;
-  options.limits.max_step_tokens = state.spec.load.max_step_tokens;
+  options.limits.max_step_tokens =
+      plan.max_step_tokens > 0 ? plan.max_step_tokens : state.spec.load.max_step_tokens;
+  if (plan.pipeline_chunk > 0)
+    options.limits.prefill.pipeline_chunk = plan.pipeline_chunk;
   options.limits.max_sequences = state.spec.load.max_sequences;
   // Admission is the model's; the scheduler's own limit only guards against a second submitter.
   options.limits.max_waiting = state.spec.queue_limit + state.spec.load.max_sequences;

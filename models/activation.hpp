@@ -23,7 +23,7 @@ public:
   public:
     virtual ~storage() = default;
     virtual const std::byte* host_bytes() = 0; ///< On the host; copies from a device if needed.
-    virtual void* native() = 0;                ///< The backend's own object; null when it came off the wire.
+    virtual void* native() = 0; ///< The backend's own object; null when it came off the wire.
   };
 
   activation() = default;

@@ -17,6 +17,10 @@ namespace troupe::models {
 
 namespace {
 
+/// Rows of logits that are computed at once: the weight is streamed once for so many, and prompt
+/// log-probabilities of a long prompt take no more memory than this.
+constexpr size_t rows_at_once = 64;
+
 float* floats(tensor_view v) {
   return static_cast<float*>(v.data);
 }
@@ -252,36 +256,49 @@ public:
   tensor_view matrix(scratch which, size_t rows, size_t columns) override {
     auto& buffer = scratch_[static_cast<size_t>(which)];
     return {buffer.reserve(std::max<size_t>(rows * columns, 1) * sizeof(float)), rows, columns,
-            columns};
+            columns, dtype::fp32};
   }
 
-  void begin_step(std::span<const layout_row> rows, std::span<const uint32_t> positions) override {
-    positions_ = positions;
+  size_t begin_step(const step_layout& layout) override {
+    layout_ = layout;
     rows_.clear();
-    for (const auto& r : rows)
+    for (const auto& r : layout.rows)
       rows_.push_back({.first_token = r.first_token,
                        .token_count = r.token_count,
                        .position = r.position,
                        .blocks = r.blocks});
-    if (!shape_.rotary)
-      return;
-    const size_t half = shape_.head_size / 2;
-    cosines_.resize(positions.size() * half);
-    sines_.resize(positions.size() * half);
-    for (const auto& r : rows)
-      cpu::rotary_table(positions.subspan(r.first_token, r.token_count), r.frequencies,
-                        shape_.rotary_factor, cosines_.data() + r.first_token * half,
-                        sines_.data() + r.first_token * half);
+    if (shape_.rotary) {
+      const size_t half = shape_.head_size / 2;
+      cosines_.resize(layout.positions.size() * half);
+      sines_.resize(layout.positions.size() * half);
+      for (const auto& r : layout.rows)
+        cpu::rotary_table(layout.positions.subspan(r.first_token, r.token_count), r.frequencies,
+                          shape_.rotary_factor, cosines_.data() + r.first_token * half,
+                          sines_.data() + r.first_token * half);
+    }
+    return layout.tokens.size();
   }
+
+  size_t logits_rows() const override { return rows_at_once; }
+  size_t group_rows(size_t first) const override {
+    return std::min(rows_at_once, layout_.picked.size() - first);
+  }
+
+  step_ticket finish_step(std::function<void()> done) override {
+    if (done)
+      done();
+    return {};
+  }
+  void wait(step_ticket) override {}
 
   void receive(const activation& from, tensor_view out) override {
     std::memcpy(out.data, from.data()->host_bytes(), from.byte_size());
   }
 
-  activation send(tensor_view from) override {
+  activation send(tensor_view from, size_t rows) override {
     auto buffer = passed_->take();
-    buffer.assign(floats(from), floats(from) + from.rows * from.columns);
-    return {dtype::fp32, static_cast<int64_t>(from.rows), static_cast<int64_t>(from.columns),
+    buffer.assign(floats(from), floats(from) + rows * from.columns);
+    return {dtype::fp32, static_cast<int64_t>(rows), static_cast<int64_t>(from.columns),
             std::make_shared<passed_storage>(passed_, std::move(buffer))};
   }
 
@@ -289,14 +306,16 @@ public:
     std::copy_n(floats(from) + row * from.stride, out.size(), out.data());
   }
 
-  void embed(const table_weight& table, std::span<const int32_t> ids,
-             const table_weight* positions_table, tensor_view out) override {
+  void embed(const table_weight& table, const table_weight* positions_table,
+             tensor_view out) override {
+    const auto ids = layout_.tokens;
+    const auto positions = layout_.positions;
     const auto& t = static_cast<const cpu_table&>(table);
     const auto* p = static_cast<const cpu_table*>(positions_table);
     if (t.tied == nullptr) {
       cpu::embed(where_, t.rows.data(), t.type, ids, out.columns, floats(out), out.stride,
                  p != nullptr ? p->rows.data() : nullptr, p != nullptr ? p->type : dtype::fp32,
-                 positions_);
+                 positions);
       return;
     }
     cpu::gather_rows(where_, t.tied->matrix, ids, floats(out), out.stride);
@@ -304,22 +323,18 @@ public:
       return;
     row_.resize(out.columns);
     for (size_t i = 0; i < ids.size(); ++i) {
-      const auto* from = p->rows.data() + positions_[i] * out.columns * size_of(p->type);
+      const auto* from = p->rows.data() + positions[i] * out.columns * size_of(p->type);
       cpu::widen(p->type, from, row_.size(), row_.data());
       for (size_t c = 0; c < row_.size(); ++c)
         floats(out)[i * out.stride + c] += row_[c];
     }
   }
 
-  void norm(const norm_weight& weight, tensor_view in, tensor_view out) override {
-    norm_input(weight,
-               {.x = floats(in), .x_stride = in.stride, .rows = in.rows, .width = in.columns}, out);
-  }
-
-  void norm_rows(const norm_weight& weight, tensor_view in, std::span<const uint32_t> rows,
-                 tensor_view out) override {
-    for (size_t i = 0; i < rows.size(); ++i)
-      std::copy_n(floats(in) + rows[i] * in.stride, in.columns, floats(out) + i * out.stride);
+  void norm_picked(const norm_weight& weight, tensor_view in, size_t first,
+                   tensor_view out) override {
+    for (size_t i = 0; i < out.rows; ++i)
+      std::copy_n(floats(in) + layout_.picked[first + i] * in.stride, in.columns,
+                  floats(out) + i * out.stride);
     norm(weight, out, out);
   }
 
@@ -334,8 +349,42 @@ public:
     cpu::multiply(where_, w.matrix, p);
   }
 
+  void norm_linear(const norm_weight& by, const linear_weight& weight, tensor_view in,
+                   tensor_view normed, tensor_view out) override {
+    norm(by, in, normed);
+    linear(weight, normed, out, false);
+  }
+
+  void norm_linear_activated(const norm_weight& by, const linear_weight& weight,
+                             activation_function function, tensor_view in, tensor_view normed,
+                             tensor_view out) override {
+    norm(by, in, normed);
+    linear_activated(weight, function, normed, out);
+  }
+
+  void attention(uint32_t layer, tensor_view qkv, const norm_weight* q_norm,
+                 const norm_weight* k_norm, uint32_t window, tensor_view out) override {
+    rotary_and_store(layer, qkv, q_norm, k_norm);
+    cpu::attend(where_, pages_.of_layer(layer), rows_,
+                {.q = floats(qkv),
+                 .q_stride = qkv.stride,
+                 .heads = shape_.heads,
+                 .scale = shape_.scale,
+                 .window = window,
+                 .out = floats(out),
+                 .out_stride = out.stride});
+  }
+
+  void sample(tensor_view logits, size_t first) override;
+
+private:
+  void norm(const norm_weight& weight, tensor_view in, tensor_view out) {
+    norm_input(weight,
+               {.x = floats(in), .x_stride = in.stride, .rows = in.rows, .width = in.columns}, out);
+  }
+
   void rotary_and_store(uint32_t layer, tensor_view qkv, const norm_weight* q_norm,
-                        const norm_weight* k_norm) override {
+                        const norm_weight* k_norm) {
     const size_t d = shape_.head_size;
     float* q = floats(qkv);
     float* k = q + shape_.heads * d;
@@ -353,19 +402,8 @@ public:
     cpu::write_kv(where_, pages_.of_layer(layer), rows_, k, qkv.stride, v, qkv.stride);
   }
 
-  void attend(uint32_t layer, tensor_view qkv, uint32_t window, tensor_view out) override {
-    cpu::attend(where_, pages_.of_layer(layer), rows_,
-                {.q = floats(qkv),
-                 .q_stride = qkv.stride,
-                 .heads = shape_.heads,
-                 .scale = shape_.scale,
-                 .window = window,
-                 .out = floats(out),
-                 .out_stride = out.stride});
-  }
-
   void linear_activated(const linear_weight& weight, activation_function function, tensor_view in,
-                        tensor_view out) override {
+                        tensor_view out) {
     const auto& w = static_cast<const cpu_linear&>(weight);
     auto p = product_of(w, in, out);
     const bool gated = w.matrix.order() == cpu::column_order::gated;
@@ -377,9 +415,6 @@ public:
                     floats(out), out.stride);
   }
 
-  void sample(tensor_view logits, std::span<const draw> draws) override;
-
-private:
   static cpu::product product_of(const cpu_linear& w, tensor_view in, tensor_view out) {
     return {.x = floats(in),
             .x_stride = in.stride,
@@ -413,13 +448,18 @@ private:
   std::array<cpu::scratch_buffer, static_cast<size_t>(scratch::count)> scratch_;
   std::shared_ptr<passed_buffers> passed_ = std::make_shared<passed_buffers>();
   // The step.
-  std::span<const uint32_t> positions_;
+  step_layout layout_;
   std::vector<cpu::attention_row> rows_;
   std::vector<float> cosines_, sines_;
   std::vector<float> row_;
 };
 
-void cpu_backend::sample(tensor_view logits, std::span<const draw> draws) {
+void cpu_backend::sample(tensor_view logits, size_t first) {
+  const auto begin = std::find_if(layout_.draws.begin(), layout_.draws.end(),
+                                  [&](auto& d) { return d.row >= first; });
+  const auto end = std::find_if(begin, layout_.draws.end(),
+                                [&](auto& d) { return d.row >= first + logits.rows; });
+  const std::span<const draw> draws{begin, end};
   // One part per result, so that no two threads write into the same one.
   std::vector<size_t> starts;
   for (size_t i = 0; i < draws.size(); ++i)
@@ -427,7 +467,8 @@ void cpu_backend::sample(tensor_view logits, std::span<const draw> draws) {
       starts.push_back(i);
   starts.push_back(draws.size());
   auto one = [&](const draw& d) {
-    const std::span<const float> row{floats(logits) + d.row * logits.stride, logits.columns};
+    const std::span<const float> row{floats(logits) + (d.row - first) * logits.stride,
+                                     logits.columns};
     if (d.into->fault != ec::none)
       return;
     if (d.target >= 0)

@@ -1,7 +1,9 @@
 #include "troupe/models/decoder_stage.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <new>
 #include <stdexcept>
 
@@ -11,16 +13,31 @@ namespace troupe::models {
 
 namespace {
 
-/// Rows of logits that are computed at once: the weight is streamed once for so many, and prompt
-/// log-probabilities of a long prompt take no more memory than this.
-constexpr size_t logits_rows = 64;
+/// Steps of a stage before the last that may be on the device's way, and that nobody collects.
+constexpr size_t most_uncollected = 8;
 
 /// A position of the step whose logits or hidden state somebody wants.
 struct wanted_position {
-  uint32_t token = 0;  ///< Into the packed tokens that are computed.
-  size_t row = 0;      ///< Of the step.
+  uint32_t token = 0; ///< Into the packed tokens that are computed.
+  size_t row = 0;     ///< Of the step.
+  uint32_t layout_row = 0;
   int32_t target = -1; ///< The prompt token that follows, where its log-probability is wanted.
   bool last = false;   ///< The row's last position: sampling and hidden state.
+};
+
+/// Where the hidden state of a picked token goes.
+struct wanted_hidden {
+  size_t picked = 0;
+  std::span<float> into;
+};
+
+/// A step whose results are awaited.
+struct awaited_step {
+  step_id id{};
+  step_ticket ticket{};
+  step_result result;
+  std::vector<draw> draws; ///< They write into `result`.
+  std::chrono::steady_clock::time_point begin;
 };
 
 class decoder_stage final : public stage {
@@ -30,20 +47,77 @@ public:
       : model_(options.model), range_(options.range), device_(std::move(device)),
         weights_(std::move(weights)), shape_(shape),
         sequences_({options.block_tokens, options.blocks, options.context,
-                    options.model->config.vocabulary, options.range.begins && options.range.ends},
+                    options.model->config.vocabulary, options.range.begins && options.range.ends,
+                    device_->runs_ahead()},
                    shape.rotary ? &options.model->config.rope : nullptr, options.range.ends) {
     warm_up(options.max_step_tokens);
   }
 
   caf::expected<stage_output> forward(const step& s, const activation& input) override {
-    const auto begin = std::chrono::steady_clock::now();
-    bookkeeping(s);
+    auto passed = enqueue(s, input, nullptr);
+    if (!passed)
+      return passed.error();
+    stage_output out{.passed = std::move(*passed), .result = {}};
+    auto awaited = std::move(awaited_.back());
+    awaited_.pop_back();
+    auto result = finish(std::move(awaited));
+    if (!result)
+      return result.error();
+    if (range_.ends) {
+      out.result = std::move(*result);
+      const auto checked = sequences_.rows();
+      for (size_t i = 0; i < checked.size(); ++i)
+        if (checked[i].sequence != nullptr)
+          checked[i].sequence->drawn = out.result.rows[i].token;
+    }
+    return out;
+  }
+
+  caf::expected<launched_step> launch(const step& s, const activation& input,
+                                      step_completion done) override {
+    if (!device_->runs_ahead())
+      return stage::launch(s, input, std::move(done));
+    auto passed = enqueue(s, input, range_.ends ? std::move(done) : step_completion{});
+    if (!passed)
+      return passed.error();
+    // Nobody collects here: what is long over is put aside.
+    if (!range_.ends && awaited_.size() > most_uncollected) {
+      auto oldest = std::move(awaited_.front());
+      awaited_.pop_front();
+      if (auto over = finish(std::move(oldest)); !over)
+        return over.error();
+    }
+    return launched_step{.passed = std::move(*passed), .result = {}};
+  }
+
+  caf::expected<step_result> collect(step_id id) override {
+    const auto place = std::find_if(awaited_.begin(), awaited_.end(),
+                                    [&](const auto& awaited) { return awaited->id == id; });
+    if (place == awaited_.end())
+      return stage::collect(id);
+    auto awaited = std::move(*place);
+    // Steps end in their order: whoever stands before was given up.
+    awaited_.erase(awaited_.begin(), place + 1);
+    return finish(std::move(awaited));
+  }
+
+  void skip(const step& s) override {
+    if (auto done = on_device([&] { return bookkeeping(s); }); !done)
+      throw std::runtime_error{text_of(done.error())};
+  }
+  uint64_t weight_bytes() const override { return device_->weight_bytes(); }
+  uint64_t kv_bytes() const override { return device_->kv_bytes(); }
+
+private:
+  const decoder_config& config() const { return model_->config; }
+
+  /// Runs `f`, which calls the device; what it throws becomes an error.
+  template <class F>
+  auto on_device(F&& f) -> caf::expected<decltype(f())> {
     try {
-      auto out = run(s, input);
-      if (out && range_.ends)
-        out->result.compute_ns =
-            static_cast<uint64_t>((std::chrono::steady_clock::now() - begin).count());
-      return out;
+      return f();
+    } catch (const device_failure& x) {
+      return caf::make_error(x.code(), std::string{x.what()});
     } catch (const std::bad_alloc&) {
       return caf::make_error(ec::out_of_memory,
                              std::string{"the step needs more memory than there is"});
@@ -52,12 +126,53 @@ public:
     }
   }
 
-  void skip(const step& s) override { bookkeeping(s); }
-  uint64_t weight_bytes() const override { return device_->weight_bytes(); }
-  uint64_t kv_bytes() const override { return device_->kv_bytes(); }
+  /// Calls the step's operations; the step is then the last of `awaited_`.
+  caf::expected<activation> enqueue(const step& s, const activation& input,
+                                    std::function<void()> done) {
+    const auto begin = std::chrono::steady_clock::now();
+    auto passed = on_device([&]() -> caf::expected<activation> {
+      bookkeeping(s);
+      auto& awaited = awaited_.emplace_back(new_awaited());
+      awaited->id = s.id;
+      awaited->begin = begin;
+      auto sent = run(s, input, *awaited);
+      if (sent)
+        awaited->ticket = device_->finish_step(std::move(done));
+      else
+        drop_last();
+      return sent;
+    });
+    if (passed)
+      return std::move(*passed);
+    if (!awaited_.empty() && awaited_.back()->id == s.id)
+      drop_last();
+    return passed.error();
+  }
 
-private:
-  const decoder_config& config() const { return model_->config; }
+  caf::expected<step_result> finish(std::unique_ptr<awaited_step> awaited) {
+    auto result = on_device([&] {
+      device_->wait(awaited->ticket);
+      awaited->result.compute_ns =
+          static_cast<uint64_t>((std::chrono::steady_clock::now() - awaited->begin).count());
+      return std::move(awaited->result);
+    });
+    spare_.push_back(std::move(awaited));
+    return result;
+  }
+
+  /// Used again, so that a step allocates little.
+  std::unique_ptr<awaited_step> new_awaited() {
+    if (spare_.empty())
+      return std::make_unique<awaited_step>();
+    auto one = std::move(spare_.back());
+    spare_.pop_back();
+    return one;
+  }
+
+  void drop_last() {
+    spare_.push_back(std::move(awaited_.back()));
+    awaited_.pop_back();
+  }
 
   /// Scratch for a whole step is taken at once, so that no step allocates.
   void warm_up(size_t tokens) {
@@ -69,8 +184,19 @@ private:
     device_->matrix(scratch::mlp, tokens, c.intermediate);
   }
 
-  void bookkeeping(const step& s) {
+  bool bookkeeping(const step& s) {
     sequences_.apply(s);
+    for (const auto& start : s.starts)
+      if (const auto* state = sequences_.find(start.sequence))
+        device_->start_sequence(state->slot, start, frequencies_of(*state), range_.ends);
+    const auto checked = sequences_.rows();
+    for (size_t i = 0; i < checked.size(); ++i)
+      if (const auto* state = checked[i].sequence; state != nullptr && !state->has_bad_block) {
+        const auto added = std::min<size_t>(s.rows[i].block_count, state->blocks.size());
+        const auto first = state->blocks.size() - added;
+        if (added > 0)
+          device_->extend_table(state->slot, first, std::span{state->blocks}.subspan(first));
+      }
     for (const auto& swap : s.swaps_out)
       if (valid(swap.device))
         device_->swap_out(static_cast<uint32_t>(swap.device), static_cast<uint32_t>(swap.host));
@@ -80,6 +206,12 @@ private:
     for (const auto& copy : s.copies)
       if (valid(copy.from) && valid(copy.to))
         device_->copy_block(static_cast<uint32_t>(copy.from), static_cast<uint32_t>(copy.to));
+    return true;
+  }
+
+  static std::span<const float> frequencies_of(const sequence_state& state) {
+    return state.frequencies ? std::span<const float>{*state.frequencies}
+                             : std::span<const float>{};
   }
 
   bool valid(block_id b) const { return static_cast<uint32_t>(b) < shape_.blocks; }
@@ -98,9 +230,8 @@ private:
                    .token_count = row.token_count,
                    .position = row.position,
                    .blocks = checked[i].sequence->blocks.data(),
-                   .frequencies = {}};
-      if (checked[i].sequence->frequencies)
-        r.frequencies = *checked[i].sequence->frequencies;
+                   .frequencies = frequencies_of(*checked[i].sequence),
+                   .slot = checked[i].sequence->slot};
       rows_.push_back(r);
       for (uint32_t t = 0; t < row.token_count; ++t) {
         const auto token = s.tokens[row.first_token + t];
@@ -110,32 +241,39 @@ private:
     }
   }
 
-  caf::expected<stage_output> run(const step& s, const activation& input) {
-    stage_output out;
+  caf::expected<activation> run(const step& s, const activation& input, awaited_step& awaited) {
     lay_out(s);
-    const size_t count = tokens_.size();
-    auto hidden = device_->matrix(scratch::hidden, count, config().hidden);
-    if (count > 0) {
-      device_->begin_step(rows_, positions_);
-      if (range_.begins) {
-        device_->embed(*weights_.embedding, tokens_, weights_.positions.get(), hidden);
-      } else {
-        if (input.empty() || input.rows() != static_cast<int64_t>(count) ||
-            input.columns() != config().hidden || input.type() != dtype::fp32)
-          return caf::make_error(ec::step_fault, "the stage before sent an activation of " +
-                                                     std::to_string(input.rows()) + " x " +
-                                                     std::to_string(input.columns()) + " for " +
-                                                     std::to_string(count) + " tokens");
-        device_->receive(input, hidden);
-      }
-      for (uint32_t layer = 0; layer < range_.count(); ++layer)
-        run_layer(layer, hidden);
-    }
     if (range_.ends)
-      out.result = answer(s, hidden);
-    else
-      out.passed = device_->send(hidden);
-    return out;
+      prepare_answer(s, awaited);
+    const size_t tokens = tokens_.size();
+    if (!range_.begins && tokens > 0 &&
+        (input.empty() || input.rows() != static_cast<int64_t>(tokens) ||
+         input.columns() != config().hidden || input.type() != dtype::fp32))
+      return caf::make_error(ec::step_fault, "the stage before sent an activation of " +
+                                                 std::to_string(input.rows()) + " x " +
+                                                 std::to_string(input.columns()) + " for " +
+                                                 std::to_string(tokens) + " tokens");
+    const size_t count = device_->begin_step({.rows = rows_,
+                                              .tokens = tokens_,
+                                              .positions = positions_,
+                                              .picked = picked_,
+                                              .draws = awaited.draws,
+                                              .reads_rows = !hidden_wanted_.empty()});
+    auto hidden = device_->matrix(scratch::hidden, count, config().hidden);
+    if (tokens > 0) {
+      if (!range_.begins)
+        device_->receive(input, hidden);
+      if (!device_->replay()) {
+        if (range_.begins)
+          device_->embed(*weights_.embedding, weights_.positions.get(), hidden);
+        for (uint32_t layer = 0; layer < range_.count(); ++layer)
+          run_layer(layer, hidden);
+        if (range_.ends)
+          answer(hidden, awaited);
+        device_->end_pass();
+      }
+    }
+    return range_.ends ? activation{} : device_->send(hidden, tokens);
   }
 
   void run_layer(uint32_t layer, tensor_view hidden) {
@@ -143,17 +281,15 @@ private:
     const auto& w = weights_.layers[layer];
     const size_t count = hidden.rows;
     auto normed = device_->matrix(scratch::normed, count, c.hidden);
-    device_->norm(*w.attention_norm, hidden, normed);
     auto qkv = device_->matrix(scratch::qkv, count, c.q_width() + size_t{2} * c.kv_width());
-    device_->linear(*w.qkv, normed, qkv, false);
-    device_->rotary_and_store(layer, qkv, w.q_norm.get(), w.k_norm.get());
+    device_->norm_linear(*w.attention_norm, *w.qkv, hidden, normed, qkv);
     auto attended = device_->matrix(scratch::attended, count, c.q_width());
-    device_->attend(layer, qkv, c.window(range_.first + layer), attended);
+    device_->attention(layer, qkv, w.q_norm.get(), w.k_norm.get(), c.window(range_.first + layer),
+                       attended);
     device_->linear(*w.out, attended, hidden, true);
 
-    device_->norm(*w.mlp_norm, hidden, normed);
     auto mlp = device_->matrix(scratch::mlp, count, c.intermediate);
-    device_->linear_activated(*w.up, c.activation, normed, mlp);
+    device_->norm_linear_activated(*w.mlp_norm, *w.up, c.activation, hidden, normed, mlp);
     device_->linear(*w.down, mlp, hidden, true);
   }
 
@@ -162,6 +298,7 @@ private:
     wanted_.clear();
     const auto checked = sequences_.rows();
     uint32_t token = 0;
+    uint32_t layout_row = 0;
     for (size_t i = 0; i < checked.size(); ++i) {
       if (!checked[i].fault.empty())
         continue;
@@ -169,7 +306,7 @@ private:
       const auto& wants = row.wants;
       const auto& sampler = *checked[i].sequence->sampler;
       for (uint32_t t = 0; t < row.token_count; ++t, ++token) {
-        wanted_position w{.token = token, .row = i};
+        wanted_position w{.token = token, .row = i, .layout_row = layout_row};
         const uint32_t next = row.position + t + 1;
         if (wants.prompt_logprobs && next < sampler.prompt_length() &&
             next < sampler.history().size())
@@ -179,11 +316,14 @@ private:
         if (w.target >= 0 || w.last)
           wanted_.push_back(w);
       }
+      ++layout_row;
     }
   }
 
-  step_result answer(const step& s, tensor_view hidden) {
-    step_result result{.epoch = s.epoch, .id = s.id, .rows = {}, .compute_ns = 0};
+  /// What is wanted of the step: the result's rows, picked tokens and draws.
+  void prepare_answer(const step& s, awaited_step& awaited) {
+    auto& result = awaited.result;
+    result = {.epoch = s.epoch, .id = s.id, .rows = {}, .compute_ns = 0};
     result.rows.resize(s.rows.size());
     const auto checked = sequences_.rows();
     for (size_t i = 0; i < s.rows.size(); ++i) {
@@ -194,48 +334,49 @@ private:
       }
     }
     collect_wanted(s);
-    for (size_t first = 0; first < wanted_.size(); first += logits_rows)
-      answer_some(s,
-                  std::span{wanted_}.subspan(first, std::min(logits_rows, wanted_.size() - first)),
-                  hidden, result);
-    for (size_t i = 0; i < s.rows.size(); ++i)
-      if (checked[i].sequence != nullptr)
-        checked[i].sequence->drawn = result.rows[i].token;
-    return result;
-  }
-
-  void answer_some(const step& s, std::span<const wanted_position> wanted, tensor_view hidden,
-                   step_result& result) {
-    const auto& c = config();
     picked_.clear();
-    for (const auto& w : wanted)
-      picked_.push_back(w.token);
-    auto selected = device_->matrix(scratch::selected, wanted.size(), c.hidden);
-    device_->norm_rows(*weights_.final_norm, hidden, picked_, selected);
-    draws_.clear();
-    const auto checked = sequences_.rows();
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      const auto& w = wanted[i];
+    hidden_wanted_.clear();
+    awaited.draws.clear();
+    for (const auto& w : wanted_) {
       const auto& row = s.rows[w.row];
       auto& into = result.rows[w.row];
       if (w.last && row.wants.hidden_state) {
-        into.hidden.resize(c.hidden);
-        device_->read_row(selected, i, into.hidden);
+        into.hidden.resize(config().hidden);
+        hidden_wanted_.push_back({picked_.size(), into.hidden});
       }
       const bool draws = w.last && (row.wants.sample || row.wants.candidates > 0);
       if (draws || w.target >= 0)
-        draws_.push_back({.row = i,
-                          .sampler = draws ? &*checked[w.row].sequence->sampler : nullptr,
-                          .wants = row.wants,
-                          .position = row.position + row.token_count,
-                          .target = w.target,
-                          .into = &into});
+        awaited.draws.push_back({.row = picked_.size(),
+                                 .layout_row = w.layout_row,
+                                 .sampler = draws ? &*checked[w.row].sequence->sampler : nullptr,
+                                 .wants = row.wants,
+                                 .position = row.position + row.token_count,
+                                 .target = w.target,
+                                 .into = &into});
+      picked_.push_back(w.token);
     }
-    if (draws_.empty())
-      return;
-    auto logits = device_->matrix(scratch::logits, wanted.size(), c.vocabulary);
-    device_->linear(*weights_.head, selected, logits, false);
-    device_->sample(logits, draws_);
+  }
+
+  void answer(tensor_view hidden, const awaited_step& awaited) {
+    const auto& c = config();
+    auto next_draw = awaited.draws.begin();
+    for (size_t first = 0; first < picked_.size(); first += device_->logits_rows()) {
+      const auto end = std::min(first + device_->logits_rows(), picked_.size());
+      const auto rows = device_->group_rows(first);
+      auto selected = device_->matrix(scratch::selected, rows, c.hidden);
+      device_->norm_picked(*weights_.final_norm, hidden, first, selected);
+      for (const auto& wanted : hidden_wanted_)
+        if (wanted.picked >= first && wanted.picked < end)
+          device_->read_row(selected, wanted.picked - first, wanted.into);
+      const auto group_end =
+          std::find_if(next_draw, awaited.draws.end(), [&](const draw& d) { return d.row >= end; });
+      if (next_draw == group_end)
+        continue;
+      next_draw = group_end;
+      auto logits = device_->matrix(scratch::logits, rows, c.vocabulary);
+      device_->linear(*weights_.head, selected, logits, false);
+      device_->sample(logits, first);
+    }
   }
 
   std::shared_ptr<const decoder_model> model_;
@@ -250,7 +391,9 @@ private:
   std::vector<uint32_t> positions_;
   std::vector<wanted_position> wanted_;
   std::vector<uint32_t> picked_;
-  std::vector<draw> draws_;
+  std::vector<wanted_hidden> hidden_wanted_;
+  std::deque<std::unique_ptr<awaited_step>> awaited_; ///< In the order of their ids.
+  std::vector<std::unique_ptr<awaited_step>> spare_;
 };
 
 } // namespace
@@ -273,9 +416,14 @@ caf::expected<std::unique_ptr<stage>> make_decoder_stage(const decoder_stage_opt
                               .rotary = rotary};
   if (auto err = device->make_pages(shape))
     return err;
-  auto weights = load_weights(model, options.range, *device, progress);
+  auto weights = load_weights(model, options.range, *device, progress, options.random_seed);
   if (!weights)
     return weights.error();
+  try {
+    device->loaded();
+  } catch (const device_failure& x) {
+    return caf::make_error(x.code(), std::string{x.what()});
+  }
   return std::unique_ptr<stage>{
       std::make_unique<decoder_stage>(options, std::move(device), std::move(*weights), shape)};
 }

@@ -1,7 +1,11 @@
 #include "troupe/models/decoder_weights.hpp"
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <span>
+
+#include "troupe/models/loading/random_weights.hpp"
 
 namespace troupe::models {
 
@@ -23,8 +27,15 @@ struct part {
 /// Loads weight after weight; the first failure stays in `error` and the rest are skipped.
 class loader {
 public:
-  loader(const decoder_model& model, backend& device, const load_progress& progress)
-      : model_(model), device_(device), progress_(progress) {}
+  loader(const decoder_model& model, backend& device, const load_progress& progress,
+         uint64_t random_seed)
+      : model_(model), device_(device), progress_(progress) {
+    if (!model.weights.tensors().empty())
+      return;
+    random_.emplace(random_seed);
+    for (auto& w : required_weights(model))
+      shapes_.emplace(std::move(w.name), std::move(w.shape));
+  }
 
   void expect(uint64_t bytes) { total_ = bytes; }
 
@@ -42,7 +53,7 @@ public:
     }
     size_t first = 0;
     for (const auto& p : parts) {
-      pack(**made, model_.at(p.name + ".weight"), p.name + ".weight", first, p.rows, k, transposed);
+      pack(**made, p.name + ".weight", first, p.rows, k, transposed);
       if (bias)
         whole(p.name + ".bias", [&](const host_matrix& m) { device_.fill_bias(**made, m, first); });
       first += p.rows;
@@ -64,7 +75,7 @@ public:
       error_ = made.error();
       return nullptr;
     }
-    pack(**made, model_.at(weight), weight, 0, n, k, false);
+    pack(**made, weight, 0, n, k, false);
     return error_ ? nullptr : std::move(*made);
   }
 
@@ -104,6 +115,17 @@ private:
   void whole(const std::string& name, Use&& use) {
     if (error_)
       return;
+    if (random_) {
+      const auto& shape = shapes_.at(name);
+      const size_t rows = shape.size() > 1 ? shape[0] : 1;
+      const auto type = model_.config.stored;
+      use(host_matrix{.data = random_->draw(name, 0, rows * shape.back(), type),
+                      .type = type,
+                      .rows = rows,
+                      .columns = shape.back()});
+      advance(rows * shape.back() * size_of(type));
+      return;
+    }
     const auto& t = model_.at(name);
     use(host_matrix{.data = t.data(),
                     .type = element_of(t.type),
@@ -112,10 +134,15 @@ private:
     finish(t, name, 0, t.bytes);
   }
 
-  void pack(linear_weight& weight, const stored_tensor& t, const std::string& name, size_t first,
-            size_t n, size_t k, bool transposed) {
+  void pack(linear_weight& weight, const std::string& name, size_t first, size_t n, size_t k,
+            bool transposed) {
     if (error_)
       return;
+    if (random_) {
+      pack_random(weight, name, first, n, k);
+      return;
+    }
+    const auto& t = model_.at(name);
     const auto type = element_of(t.type);
     t.file->prefetch(t.offset, t.bytes);
     if (transposed) {
@@ -123,14 +150,32 @@ private:
       finish(t, name, 0, t.bytes);
       return;
     }
-    // Whole panels of 32 rows, so that no two slices share one.
     const size_t row_bytes = k * size_of(type);
-    const size_t slice = std::max<size_t>(32, slice_bytes / row_bytes / 32 * 32);
+    const size_t slice = slice_rows(row_bytes);
     for (size_t row = 0; row < n && !error_; row += slice) {
       const size_t rows = std::min(slice, n - row);
       device_.fill_linear(weight, {t.data() + row * row_bytes, type, rows, k, false}, first + row);
       finish(t, name, row * row_bytes, rows * row_bytes);
     }
+  }
+
+  /// Whether the file would hold it transposed is all the same to random values.
+  void pack_random(linear_weight& weight, const std::string& name, size_t first, size_t n,
+                   size_t k) {
+    const auto type = model_.config.stored;
+    const size_t slice = slice_rows(k * size_of(type));
+    for (size_t row = 0; row < n; row += slice) {
+      const size_t rows = std::min(slice, n - row);
+      device_.fill_linear(weight,
+                          {random_->draw(name, row * k, rows * k, type), type, rows, k, false},
+                          first + row);
+      advance(rows * k * size_of(type));
+    }
+  }
+
+  /// Whole panels of 32 rows, so that no two slices share one.
+  static size_t slice_rows(size_t row_bytes) {
+    return std::max<size_t>(32, slice_bytes / row_bytes / 32 * 32);
   }
 
   void finish(const stored_tensor& t, const std::string& name, size_t offset, size_t bytes) {
@@ -139,6 +184,10 @@ private:
           caf::make_error(ec::bad_model, "'" + t.file->path() + "' was truncated while tensor '" +
                                              name + "' was read: fetch it again");
     t.file->release(t.offset + offset, bytes);
+    advance(bytes);
+  }
+
+  void advance(uint64_t bytes) {
     done_ += bytes;
     if (progress_)
       progress_(std::min(done_, total_), total_);
@@ -147,6 +196,8 @@ private:
   const decoder_model& model_;
   backend& device_;
   const load_progress& progress_;
+  std::optional<random_weights> random_; ///< Where there are no files.
+  std::map<std::string, std::vector<uint64_t>> shapes_;
   caf::error error_;
   uint64_t done_ = 0;
   uint64_t total_ = 0;
@@ -183,6 +234,12 @@ decoder_layer load_layer(loader& load, const decoder_model& model, uint32_t laye
 
 /// Bytes on file that a stage reads, for the progress display.
 uint64_t bytes_to_read(const decoder_model& model, const layer_range& range) {
+  if (model.weights.tensors().empty()) {
+    const uint64_t table = uint64_t{model.config.vocabulary} * model.config.hidden;
+    return (model.layer_parameters() * range.count() + (range.begins ? table : 0) +
+            (range.ends ? table : 0)) *
+           size_of(model.config.stored);
+  }
   const auto layer_bytes = [&](std::string_view pattern, std::string_view suffix, uint32_t layer) {
     const auto* t = model.weights.find(model.name(pattern, layer) + std::string{suffix});
     return t != nullptr ? t->bytes : 0;
@@ -210,10 +267,11 @@ uint64_t bytes_to_read(const decoder_model& model, const layer_range& range) {
 } // namespace
 
 caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range,
-                                            backend& device, const load_progress& progress) {
+                                            backend& device, const load_progress& progress,
+                                            uint64_t random_seed) {
   const auto& c = model.config;
   const auto& names = model.recipe->names;
-  loader load{model, device, progress};
+  loader load{model, device, progress, random_seed};
   load.expect(bytes_to_read(model, range));
   decoder_weights w;
   for (uint32_t layer = range.first; layer < range.last && !load.error(); ++layer)

@@ -41,8 +41,10 @@ struct decoder_weights {
 };
 
 /// Reads and packs the weights of one stage; the mapped pages of each are given back at once.
+/// A model without any files gets random weights of that seed.
 /// Errors: ec::bad_model: a file was truncated meanwhile; ec::out_of_memory.
 caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range,
-                                            backend& device, const load_progress& progress);
+                                            backend& device, const load_progress& progress,
+                                            uint64_t random_seed = 0);
 
 } // namespace troupe::models

@@ -6,13 +6,19 @@
 #include "troupe/models/cpu/isa.hpp"
 #include "troupe/models/cpu_backend.hpp"
 #include "troupe/models/decoder_stage.hpp"
+#include "troupe/models/device_plan.hpp"
 #include "troupe/models/dummy/dummy_model.hpp"
 #include "troupe/models/host_memory.hpp"
 #include "troupe/models/placement.hpp"
+#include "troupe/models/sampling/needs_host.hpp"
 
 namespace troupe::models {
 
 namespace {
+
+constexpr uint32_t usual_cpu_step_tokens = 512;
+/// A GPU takes as long for fewer tokens: it reads the weights in any case.
+constexpr uint32_t device_pipeline_chunk = 256;
 
 std::string mebibytes(uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
@@ -25,7 +31,8 @@ caf::error check_options(const load_options& options, const decoder_model& model
     return caf::make_error(
         ec::bad_option, "a KV block of " + std::to_string(options.kv_block_tokens) +
                             " tokens is not possible: set option.kv_block_tokens to 8, 16 or 32");
-  if (options.shards == 0 || options.shards > model.config.layers)
+  const bool counted = options.shards != by_device && options.shards != all_devices;
+  if (counted && (options.shards == 0 || options.shards > model.config.layers))
     return caf::make_error(ec::bad_option, "the model has " + std::to_string(model.config.layers) +
                                                " layers, which cannot be split over " +
                                                std::to_string(options.shards) + " shards");
@@ -39,7 +46,7 @@ caf::error check_options(const load_options& options, const decoder_model& model
 
 model_info describe_model(const decoder_model& model, const load_options& options, dtype compute) {
   const auto& c = model.config;
-  const auto need = memory_of(model, compute, options.shards);
+  const auto need = memory_of(model, compute, options.shards == 1 ? 1 : 2);
   model_info info;
   info.architecture = model.recipe->architecture;
   info.folder = model.folder;
@@ -63,19 +70,127 @@ model_info describe_model(const decoder_model& model, const load_options& option
 
 } // namespace
 
-caf::expected<model_plan> plan_model(const load_options& options) {
-  if (options.dummy)
-    return plan_dummy(options, nullptr);
-  auto opened = open_decoder(options.folder);
+namespace {
+
+/// The GPUs to use; none: the CPU. Errors: ec::bad_option.
+caf::expected<std::vector<device_description>> find_devices(const device_wish& wish,
+                                                            std::string& why_none) {
+  if (wish.cpu)
+    return std::vector<device_description>{};
+  // Where nobody asked for a GPU, a machine that shows none is not looked at more closely.
+  if (!wish.required && !may_have_devices())
+    return std::vector<device_description>{};
+  auto there = list_devices();
+  if (!there && !wish.required) {
+    why_none = "no GPU is used: " + text_of(there.error());
+    return std::vector<device_description>{};
+  }
+  if (!there)
+    return there.error();
+  return allowed_devices(wish, *there);
+}
+
+caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> model,
+                                          const load_options& options,
+                                          const std::vector<device_description>& devices,
+                                          bool few) {
+  auto compute = device_compute_type(options.dtype, model->config.stored);
+  if (!compute)
+    return compute.error();
+  auto library = open_device_library();
+  if (!library)
+    return library.error();
+  const auto* entry = *library;
+  auto layout = lay_out(*model, options, *compute, devices, few, entry->working_bytes);
+  if (!layout)
+    return layout.error();
+  model_plan plan;
+  plan.info = describe_model(*model, options, *compute);
+  plan.info.context = layout->context;
+  plan.info.weight_bytes = 0;
+  for (const auto& part : layout->parts)
+    plan.info.weight_bytes += part.weight_bytes;
+  plan.kv_block_tokens = options.kv_block_tokens;
+  plan.kv_block_bytes = plan.info.kv_bytes_per_token * options.kv_block_tokens;
+  plan.kv_blocks = layout->blocks;
+  plan.max_step_tokens = layout->step_tokens;
+  plan.schedules_ahead = options.schedule_ahead != device_choice::off && layout->parts.size() == 1;
+  plan.needs_host = needs_host;
+  plan.pipeline_chunk = device_pipeline_chunk;
+  plan.description = describe(*model, *layout, options);
+  for (const auto& part : layout->parts) {
+    const decoder_stage_options stage_options{.model = model,
+                                              .range = part.range,
+                                              .block_tokens = plan.kv_block_tokens,
+                                              .blocks = plan.kv_blocks,
+                                              .context = plan.info.context,
+                                              .max_step_tokens = layout->step_tokens,
+                                              .random_seed = options.random_seed};
+    plan.stages.push_back(
+        [stage_options, entry, device_options = part.options](
+            const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {
+          auto device = entry->make_backend(device_options);
+          if (!device)
+            return device.error();
+          return make_decoder_stage(stage_options, std::move(*device), progress);
+        });
+  }
+  return plan;
+}
+
+caf::expected<std::shared_ptr<const decoder_model>> open_model(const load_options& options) {
+  if (!options.random_weights)
+    return open_decoder(options.folder);
+  auto read = read_configuration(options.folder);
+  if (!read)
+    return read.error();
+  return std::make_shared<const decoder_model>(std::move(*read));
+}
+
+} // namespace
+
+caf::expected<model_plan> plan_model(const load_options& wished) {
+  auto options = wished;
+  const auto wish = read_device_wish(options.devices, options.device_map);
+  if (!wish)
+    return wish.error();
+  std::string why_none;
+  std::vector<device_description> devices;
+  if (!options.dummy) {
+    auto found = find_devices(*wish, why_none);
+    if (!found)
+      return found.error();
+    devices = std::move(*found);
+  }
+  if (devices.empty()) {
+    if (options.shards == by_device)
+      options.shards = 1;
+    else if (options.shards == all_devices)
+      options.shards = usable_processors();
+    if (options.max_step_tokens == by_device)
+      options.max_step_tokens = usual_cpu_step_tokens;
+  }
+  if (options.dummy) {
+    auto plan = plan_dummy(options, nullptr);
+    if (plan)
+      plan->max_step_tokens = options.max_step_tokens;
+    return plan;
+  }
+  auto opened = open_model(options);
   if (!opened)
     return opened.error();
   const auto model = *opened;
   if (auto err = check_options(options, *model))
     return err;
+  if (!devices.empty())
+    return plan_on_devices(model, options, devices, wish->few);
   auto compute = compute_type(options.dtype, model->config.stored);
   if (!compute)
     return compute.error();
   model_plan plan;
+  if (!why_none.empty())
+    plan.description.push_back(why_none);
+  plan.max_step_tokens = options.max_step_tokens;
   plan.info = describe_model(*model, options, *compute);
   const auto available = available_memory();
   if (plan.info.weight_bytes >= available)
@@ -105,7 +220,8 @@ caf::expected<model_plan> plan_model(const load_options& options) {
                                               .block_tokens = plan.kv_block_tokens,
                                               .blocks = plan.kv_blocks,
                                               .context = plan.info.context,
-                                              .max_step_tokens = options.max_step_tokens};
+                                              .max_step_tokens = options.max_step_tokens,
+                                              .random_seed = options.random_seed};
     const cpu_backend_options device_options{.threads = threads[i], .compute = *compute};
     plan.stages.push_back(
         [stage_options,

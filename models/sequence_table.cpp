@@ -24,7 +24,13 @@ std::shared_ptr<const std::vector<float>> sequence_table::frequencies_for(double
 }
 
 void sequence_table::start(const sequence_start& s) {
-  auto& state = sequences_[s.sequence];
+  const auto [place, is_new] = sequences_.try_emplace(s.sequence);
+  auto& state = place->second;
+  if (is_new) {
+    state.slot = free_slots_.empty() ? slots_++ : free_slots_.back();
+    if (!free_slots_.empty())
+      free_slots_.pop_back();
+  }
   state.blocks.clear();
   state.has_bad_block = false;
   state.draws_at = 0;
@@ -73,7 +79,10 @@ std::string sequence_table::check(const step& s, const step_row& row, sequence_s
 
 void sequence_table::apply(const step& s) {
   for (auto id : s.dropped)
-    sequences_.erase(id);
+    if (const auto found = sequences_.find(id); found != sequences_.end()) {
+      free_slots_.push_back(found->second.slot);
+      sequences_.erase(found);
+    }
   for (const auto& start_of_one : s.starts)
     start(start_of_one);
   rows_.clear();

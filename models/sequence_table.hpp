@@ -18,6 +18,7 @@ namespace troupe::models {
 struct sequence_state {
   std::vector<uint32_t> blocks; ///< Position p is in blocks[p / block_tokens].
   bool has_bad_block = false;
+  uint32_t slot = 0; ///< Dense and small; free again when the sequence is dropped.
   std::shared_ptr<const std::vector<float>> frequencies; ///< Null unless rotary.
   std::optional<sequence_sampler> sampler;               ///< On the last stage.
   uint32_t draws_at = 0;         ///< Place of the token that its last row draws; 0 = it draws none.
@@ -55,6 +56,11 @@ public:
   void apply(const step& s);
 
   std::span<const checked_row> rows() const { return rows_; }
+  /// Null when there is no such sequence.
+  const sequence_state* find(sequence_id id) const {
+    const auto found = sequences_.find(id);
+    return found == sequences_.end() ? nullptr : &found->second;
+  }
 
   size_t size() const { return sequences_.size(); }
 
@@ -70,6 +76,8 @@ private:
   std::unordered_map<double, std::weak_ptr<const std::vector<float>>> frequencies_;
   std::shared_ptr<const std::vector<float>> own_frequencies_;
   std::vector<checked_row> rows_;
+  std::vector<uint32_t> free_slots_;
+  uint32_t slots_ = 0; ///< Given out so far.
 };
 
 } // namespace troupe::models

@@ -13,16 +13,22 @@ troupe_library(troupe_models
     decoder_model.cpp
     decoder_stage.cpp
     decoder_weights.cpp
+    device_build.cpp
+    device_library.cpp
+    device_plan.cpp
     dummy/dummy_model.cpp
     host_memory.cpp
     inspect.cpp
     loading/checkpoint.cpp
     loading/json_file.cpp
     loading/mapped_file.cpp
+    loading/random_weights.cpp
     loading/safetensors.cpp
     placement.cpp
     plan.cpp
     rope.cpp
     sequence_table.cpp
   LINKS troupe_config troupe_tokenizer troupe_cpu_kernels troupe_sampling
-  PRIVATE_LINKS simdjson::simdjson)
+  PRIVATE_LINKS simdjson::simdjson ${CMAKE_DL_LIBS})
+set_source_files_properties(device_build.cpp PROPERTIES
+  COMPILE_DEFINITIONS TROUPE_VERSION="${PROJECT_VERSION}")

@@ -41,14 +41,26 @@ struct model_info {
 /// A switch whose best place differs from device to device.
 enum class device_choice : uint8_t { by_device, on, off };
 
+/// In place of a number: what suits the device.
+inline constexpr uint32_t by_device = UINT32_MAX;
+/// In place of a number of shards: one for each device, or for each core on the CPU.
+inline constexpr uint32_t all_devices = UINT32_MAX - 1;
+
 /// How a model is to be loaded.
 struct load_options {
-  std::string folder;         ///< Ignored by the dummy model.
-  bool dummy = false;         ///< A model without weights: real everything, free arithmetic.
-  std::string dtype = "";     ///< fp32 | bf16 | fp16 | auto | "" (fp32 on CPU).
-  uint32_t shards = 1;        ///< Stages over the layers (tensor_parallel_degree).
-  uint32_t cpu_threads = 0;   ///< Over all stages; 0 = all cores.
-  uint32_t max_model_len = 0; ///< 0 = the model's own.
+  std::string folder;     ///< Ignored by the dummy model.
+  bool dummy = false;     ///< A model without weights: real everything, free arithmetic.
+  std::string dtype = ""; ///< fp32 | bf16 | fp16 | auto | "" (fp32 on CPU, auto on GPUs).
+  uint32_t shards = 1;    ///< Stages over the layers (tensor_parallel_degree).
+  /// Where it may run: "cpu", "*" (on GPUs if there are any), or GPUs: "0;1", "gpu0;gpu1".
+  std::string devices = "cpu";
+  std::string device_map = ""; ///< As LMI's option.device_map; beats `devices`. Empty: none.
+  double gpu_memory_utilization = 0.90; ///< Share of a GPU's memory that may be in use.
+  bool cuda_graphs = true;              ///< Record decode steps and replay them.
+  bool batch_invariant = false; ///< On GPUs too a row's bits do not depend on its neighbours.
+  bool random_weights = false;  ///< Weights are drawn, not read; `folder` needs no weight files.
+  uint32_t cpu_threads = 0;     ///< Over all stages; 0 = all cores.
+  uint32_t max_model_len = 0;   ///< 0 = the model's own.
   uint32_t kv_block_tokens = default_kv_block_tokens;
   uint64_t kv_cache_bytes = 0;    ///< 0 = min(25 % of free RAM, max_sequences x context).
   uint32_t max_sequences = 32;    ///< max_rolling_batch_size.
@@ -128,6 +140,12 @@ struct model_plan {
   uint32_t kv_blocks = 0;            ///< On every stage.
   uint64_t kv_block_bytes = 0;       ///< Of one block, over all stages.
   std::vector<stage_factory> stages; ///< In the order of their layers.
+  uint32_t max_step_tokens = 0;      ///< What was decided; 0 = as in the options.
+  /// Tokens below which cutting a prompt to keep several stages busy does not pay; 0 = the
+  /// scheduler's own.
+  uint32_t pipeline_chunk = 0;
+  /// What takes memory where, and how many users fit; one sentence each, for the log.
+  std::vector<std::string> description;
   /// The next step may be issued before the last one's tokens are known; one stage only.
   bool schedules_ahead = false;
   /// Whether a row's token can be told only by the host, so that its sequence is not scheduled

@@ -17,5 +17,6 @@ void add_serve(CLI::App& app, command& chosen);
 void add_generate(CLI::App& app, command& chosen);
 void add_options(CLI::App& app, command& chosen);
 void add_inspect(CLI::App& app, command& chosen);
+void add_devices(CLI::App& app, command& chosen);
 
 } // namespace troupe::runtime

@@ -106,7 +106,17 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.dtype = model.text("option.dtype");
   auto cores = std::max(1u, std::thread::hardware_concurrency());
   auto degree = model.integer("option.tensor_parallel_degree");
-  spec.load.shards = degree < 0 ? cores : static_cast<uint32_t>(std::max<int64_t>(1, degree));
+  spec.load.shards = degree < 0    ? models::all_devices
+                     : degree == 0 ? models::by_device
+                                   : static_cast<uint32_t>(degree);
+  spec.load.devices = model.text("load_on_devices");
+  spec.load.device_map = model.text("option.device_map");
+  if (auto id = model.integer("option.device_id"); id >= 0 && spec.load.device_map.empty())
+    spec.load.devices = std::to_string(id);
+  spec.load.gpu_memory_utilization = model.number("option.gpu_memory_utilization");
+  spec.load.cuda_graphs = model.boolean("option.cuda_graphs");
+  spec.load.batch_invariant = model.boolean("option.batch_invariant");
+  spec.load.random_weights = model.text("option.load_format") == "dummy";
   spec.load.cpu_threads = static_cast<uint32_t>(model.integer("option.cpu_threads"));
   spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
   spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
@@ -115,7 +125,9 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
       model.text("option.rolling_batch") == "disable"
           ? 1
           : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
-  spec.load.max_step_tokens = static_cast<uint32_t>(model.integer("option.max_step_tokens"));
+  auto step_tokens = model.integer("option.max_step_tokens");
+  spec.load.max_step_tokens =
+      step_tokens > 0 ? static_cast<uint32_t>(step_tokens) : models::by_device;
   if (model.has("option.schedule_ahead"))
     spec.load.schedule_ahead = model.boolean("option.schedule_ahead") ? models::device_choice::on
                                                                       : models::device_choice::off;

@@ -7,7 +7,7 @@ DOWNLOADS=$CACHE/downloads
 VENV=$CACHE/venv
 PEERS=$CACHE/venv-peers
 MODEL_DIR=$CACHE/models/SmolLM2-135M-Instruct
-TORCH_DIR=$CACHE/third_party/torch-2.11.0
+CUDA_DIR=$CACHE/third_party/cuda-13.0
 
 if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' red=$'\e[31m' plain=$'\e[0m'; else bold='' dim='' red='' plain=''; fi
 
@@ -128,7 +128,7 @@ pip_fetch() {
   RUN_WATCH=$aside TMPDIR=$aside/tmp run "download of $2 $version" "$VENV/bin/python" -m pip download --disable-pip-version-check --no-cache-dir --no-deps \
     --only-binary=:all: --implementation cp --python-version 3.11 --abi cp311 --abi abi3 --abi none \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_25_x86_64 \
-    --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform any \
+    --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform manylinux2010_x86_64 --platform any \
     --retries 5 --require-hashes -r "$aside/requirement.txt" -d "$aside" ||
     fail "$2 $version could not be downloaded" \
       "check that pip reaches PyPI (pip config list; PIP_INDEX_URL), then run the same command again"

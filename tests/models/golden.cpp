@@ -1,6 +1,7 @@
 #include "golden.hpp"
 
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
 
@@ -37,7 +38,9 @@ golden_file read_golden(const std::string& path) {
 }
 
 std::string golden_model(const std::string& name) {
-  return TROUPE_GOLDEN_DIR "/models/" + name;
+  // On a machine that has the programs but not the sources.
+  const char* elsewhere = std::getenv("TROUPE_GOLDEN_DIR");
+  return std::string{elsewhere != nullptr ? elsewhere : TROUPE_GOLDEN_DIR} + "/models/" + name;
 }
 
 models::load_options golden_options(const std::string& name) {

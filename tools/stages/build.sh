@@ -11,7 +11,9 @@ jobs=$(nproc)
 [ $((memory_gb / 2)) -lt "$jobs" ] && jobs=$((memory_gb / 2))
 [ "$jobs" -lt 1 ] && jobs=1
 
-if [ ! -f "build/$preset/build.ninja" ]; then
+# The CUDA compiler may have come since the last configuration.
+cuda_is_new() { [ -x "$CUDA_DIR/bin/nvcc" ] && grep -q '^TROUPE_NVCC:.*NOTFOUND' "build/$preset/CMakeCache.txt"; }
+if [ ! -f "build/$preset/build.ninja" ] || cuda_is_new; then
   run "configuring $preset" cmake --preset "$preset" ||
     fail "cmake could not configure the preset $preset" "see the message above; \`make clean\` forgets the old configuration"
 fi
