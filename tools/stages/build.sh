@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$ROOT"
 
 preset=${PRESET:-release}
-# A compiler may take 2 GB for the files that see libtorch or Beast.
+# A compiler may take 2 GB for the files that see Beast.
 memory_gb=$(awk '/MemAvailable/ { print int($2 / 1048576) }' /proc/meminfo)
 jobs=$(nproc)
 [ $((memory_gb / 2)) -lt "$jobs" ] && jobs=$((memory_gb / 2))
