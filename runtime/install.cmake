@@ -13,14 +13,18 @@ troupe_warnings(troupe_shared)
 
 # The headers a host needs, nothing that includes torch, Beast or spdlog.
 set(public_headers
-  config/error.hpp models/step.hpp models/stage.hpp models/activation.hpp
+  config/error.hpp config/rate_limit.hpp models/step.hpp models/stage.hpp models/activation.hpp
   actors/generation.hpp actors/interfaces.hpp actors/inspect.hpp actors/scheduling/sequence.hpp
   actors/telemetry/metrics.hpp actors/telemetry/log.hpp
-  http/settings.hpp http/server.hpp runtime/embed.hpp)
+  http/error_rates.hpp http/settings.hpp http/server.hpp runtime/embed.hpp)
 
 install(TARGETS troupe_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS troupe_shared
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET troupe_cuda)
+  # Opened at run time, from ../lib of the program or from beside libtroupe.so.
+  install(TARGETS troupe_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 foreach(header ${public_headers})
   get_filename_component(folder ${header} DIRECTORY)
   install(FILES ${CMAKE_SOURCE_DIR}/${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/troupe/${folder})
