@@ -16,6 +16,7 @@ using asio::ip::tcp;
 namespace {
 
 constexpr int backlog = 4096;
+constexpr std::string_view other_path = "; choose another path";
 constexpr std::string_view other_port = "; choose another address or port with --host and --port";
 constexpr std::chrono::milliseconds pause_after_error{100};
 
@@ -77,37 +78,38 @@ caf::error listener::open_tcp(const server_settings& settings) {
   return {};
 }
 
+/// A socket's file shows up only with `listen`: whoever waits for it takes it for an open door.
 caf::error listener::open_unix(const server_settings& settings) {
   boost::system::error_code error;
-  // A socket file that a former process left behind would keep us from binding.
-  asio::local::stream_protocol::socket probe{loops_.front()->context};
-  asio::local::stream_protocol::endpoint endpoint;
   try {
-    endpoint = {settings.unix_path};
+    unix_endpoint_ = {settings.unix_path};
   } catch (const std::exception& x) {
     return caf::make_error(ec::bad_option,
                            "cannot listen on unix:" + settings.unix_path + ": " + x.what());
   }
-  probe.connect(endpoint, error);
+  asio::local::stream_protocol::socket probe{loops_.front()->context};
+  probe.connect(unix_endpoint_, error);
+  if (!error)
+    return cannot_listen("unix:" + settings.unix_path, asio::error::address_in_use, other_path);
+  // A file that a former process left behind would keep us from binding.
   if (error == asio::error::connection_refused)
     ::unlink(settings.unix_path.c_str());
-  unix_.open(endpoint.protocol(), error);
-  if (!error)
-    unix_.bind(endpoint, error);
-  return error ? cannot_listen("unix:" + settings.unix_path, error, "; choose another path")
-               : caf::error{};
+  return {};
 }
 
 caf::error listener::listen() {
+  const auto& settings = front_->state->settings;
   boost::system::error_code error;
-  if (unix_.is_open()) {
-    unix_.listen(backlog, error);
-    return error ? cannot_listen("unix:" + front_->state->settings.unix_path, error, "")
-                 : caf::error{};
+  if (!settings.unix_path.empty()) {
+    unix_.open(unix_endpoint_.protocol(), error);
+    if (!error)
+      unix_.bind(unix_endpoint_, error);
+    if (!error)
+      unix_.listen(backlog, error);
+    return error ? cannot_listen("unix:" + settings.unix_path, error, other_path) : caf::error{};
   }
   tcp_.listen(backlog, error);
-  return error ? cannot_listen(front_->state->settings.address + ":" + std::to_string(port_), error,
-                               other_port)
+  return error ? cannot_listen(settings.address + ":" + std::to_string(port_), error, other_port)
                : caf::error{};
 }
 

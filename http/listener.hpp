@@ -19,7 +19,8 @@ public:
   listener(std::shared_ptr<front_end> front, std::vector<std::shared_ptr<io_loop>> loops,
            size_t max_connections);
 
-  /// Binds. Any thread, before `listen`. Errors: ec::bad_option.
+  /// Takes the port, or looks whether the path is free. Any thread, before `listen`. Errors:
+  /// ec::bad_option.
   caf::error open();
 
   /// Any thread, before `start`. Errors: ec::bad_option.
@@ -46,6 +47,7 @@ private:
   boost::asio::basic_socket_acceptor<boost::asio::local::stream_protocol,
                                      boost::asio::io_context::executor_type>
       unix_;
+  boost::asio::local::stream_protocol::endpoint unix_endpoint_;
   boost::asio::steady_timer pause_;
   uint16_t port_ = 0;
 };
