@@ -19,8 +19,7 @@ void add(::archive* a, const packed_entry& e) {
   auto* entry = archive_entry_new();
   archive_entry_set_pathname(entry, e.name.c_str());
   archive_entry_set_perm(entry, 0644);
-  archive_entry_set_size(
-      entry, static_cast<la_int64_t>(e.claimed_size > 0 ? e.claimed_size : e.content.size()));
+  archive_entry_set_size(entry, static_cast<la_int64_t>(e.content.size()));
   switch (e.as) {
   case form::file:
     archive_entry_set_filetype(entry, AE_IFREG);
