@@ -96,8 +96,8 @@ caf::expected<endpoint> listen_endpoint(const settings& server) {
     out.host = server.text("host");
   if (port_counts)
     out.port = static_cast<uint16_t>(server.integer("port"));
-  if (out.tls && !(server.has("certificate_file") && server.has("private_key_file")))
-    return refuse("needs certificate_file and private_key_file as well");
+  if (out.tls && server.has("certificate_file") != server.has("private_key_file"))
+    return refuse("needs certificate_file and private_key_file both, or neither of them");
   return out;
 }
 

@@ -35,7 +35,7 @@ public:
 };
 
 /// Whose error bodies a route answers with.
-enum class error_style : uint8_t { lmi, openai };
+enum class error_style : uint8_t { lmi, openai, tgi };
 
 /// A parsed generation request: one entry per prompt of it, one writer for all.
 struct generation_job {
@@ -43,6 +43,7 @@ struct generation_job {
   std::unique_ptr<answer_writer> writer;
   error_style errors = error_style::lmi;
   std::vector<std::string> warnings;
+  bool asynchronous = false; ///< The answer is kept for later (x-synchronous: false).
 };
 
 using parsed_job = std::variant<generation_job, problem>;

@@ -65,7 +65,6 @@ WAITING = {
     "scale-model": _MANAGEMENT,
     "unregister-model": _MANAGEMENT,
     "management-method-not-allowed": _MANAGEMENT,
-    "async-result-submit": "results are answered at once; asynchronous ones are not served yet",
     "adapter-register-lora-off": "adapters are not served yet",
 }
 
