@@ -62,6 +62,8 @@ struct generation_request {
   prompt input;
   generation_params params;
   int32_t priority = 3;            ///< Lower runs first.
+  uint64_t turn = 0;               ///< The same among equal priorities; equal turns by arrival.
+  std::string traceparent;         ///< W3C trace context that it belongs to; empty = none.
   uint32_t slot_timeout_ms = 0;    ///< ec::slot_timeout when no batch slot is free by then.
   uint32_t deadline_ms = 0;        ///< ec::request_timeout when not finished by then.
   uint32_t read_timeout_ms = 120'000; ///< ec::slow_reader after so long without credit.

@@ -36,8 +36,8 @@ TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.pr
                x.candidates, x.hidden, x.fault, x.fault_text)
 TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns)
 TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.stop_tokens, x.wants,
-               x.priority, x.cache_salt, x.rope_base, x.slot_timeout_ms, x.needs_host)
-TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens)
+               x.priority, x.turn, x.cache_salt, x.rope_base, x.slot_timeout_ms, x.needs_host)
+TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens, x.waited_us)
 TROUPE_INSPECT(scheduler_load, x.waiting, x.running, x.parked, x.steps_in_flight, x.blocks_total,
                x.blocks_used, x.blocks_cached, x.blocks_shared)
 TROUPE_INSPECT(prompt, x.kind, x.text, x.tokens, x.cached_prefix, x.add_special_tokens,
@@ -47,8 +47,8 @@ TROUPE_INSPECT(encoded_prompt, x.tokens, x.text)
 TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.n, x.best_of, x.stop,
                x.stop_tokens, x.ignore_eos, x.include_stop, x.skip_special_tokens, x.top_n,
                x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream)
-TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.input, x.params, x.priority,
-               x.slot_timeout_ms, x.deadline_ms, x.read_timeout_ms)
+TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.input, x.params, x.priority, x.turn,
+               x.traceparent, x.slot_timeout_ms, x.deadline_ms, x.read_timeout_ms)
 TROUPE_INSPECT(token_text, x.id, x.text, x.bytes, x.logprob, x.has_logprob, x.special)
 TROUPE_INSPECT(token_event, x.choice, x.token, x.top)
 TROUPE_INSPECT(prompt_event, x.token_count, x.cached_tokens, x.tokens, x.top)

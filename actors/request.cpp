@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "troupe/actors/request_plan.hpp"
+#include "troupe/actors/request_trace.hpp"
 #include "troupe/actors/telemetry/log.hpp"
 
 namespace troupe {
@@ -93,6 +94,8 @@ void wind_up(request_ptr self, telemetry::outcome how) {
   state.env->numbers->ended(how).add();
   state.env->numbers->request_time.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+  if (telemetry::traces().on())
+    record_trace(state, how);
   leave_when_settled(self);
 }
 
@@ -224,9 +227,13 @@ void take_tokens(request_ptr self, token_batch& batch) {
   if (state.over || branch == nullptr || branch->text.ended() || batch.tokens.empty())
     return;
   auto& numbers = *state.env->numbers;
-  if (!std::exchange(state.drawn, true))
+  if (!std::exchange(state.drawn, true)) {
+    state.first_token = std::chrono::steady_clock::now();
+    state.waited_us = batch.waited_us;
+    state.cached_tokens = batch.cached_tokens;
     numbers.time_to_first_token.observe(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+        std::chrono::duration<double>(state.first_token - state.arrived).count());
+  }
   tell_prompt(self, *branch, batch);
   auto& events = state.request.params.stream ? state.out.tokens : branch->kept;
   for (const auto& row : batch.tokens) {
@@ -302,6 +309,8 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
   auto max_new = room_for(params, tokens.size(), env.info);
   auto rules = make_rules(params, env.tools->tok, env.info, max_new);
   env.numbers->prompt_tokens.add(tokens.size());
+  state.prompt_tokens = static_cast<uint32_t>(tokens.size());
+  state.submitted = std::chrono::steady_clock::now();
   state.prompt = std::move(tokens);
   state.open = count;
   state.unanswered = count;

@@ -63,6 +63,12 @@ struct request_state {
   bool reading_timer = false; ///< A timer for slow reading is on its way.
   caf::actor_clock::time_point last_credit{};
   std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
+  // For the trace, if there is one:
+  std::chrono::steady_clock::time_point submitted{};   ///< To the scheduler.
+  std::chrono::steady_clock::time_point first_token{}; ///< When it came.
+  uint32_t waited_us = 0;                              ///< At the scheduler, for the first step.
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_tokens = 0;
 };
 
 using request_ptr = request_actor::stateful_pointer<request_state>;

@@ -118,6 +118,7 @@ new_sequence make_sequence(const generation_request& request, const models::mode
     s.wants.top_n = std::max(p.top_n, p.prompt_top_n);
   }
   s.priority = request.priority;
+  s.turn = request.turn;
   s.slot_timeout_ms = request.slot_timeout_ms;
   if (info.rope_base_for)
     s.rope_base = info.rope_base_for(static_cast<uint32_t>(prompt.size()) + max_new_tokens);

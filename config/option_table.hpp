@@ -72,6 +72,9 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "keystore", .level = scope::server, .type = kind::text, .fallback = "", .help = "PKCS #12 file with key and certificates for an https address; wins over the two PEM files"},
   {.key = "keystore_pass", .level = scope::server, .type = kind::text, .fallback = "changeit", .help = "Password of keystore", .secret = true},
   {.key = "keystore_type", .level = scope::server, .type = kind::choice, .fallback = "PKCS12", .help = "Form of keystore", .words = "PKCS12"},
+  {.key = "api_keys_file", .level = scope::server, .type = kind::text, .fallback = "", .help = "File with one API key per line, each with name=NAME and rate=N/s (or /m, /h) if wanted; without any key everybody may use the server", .flag = "--api-keys-file"},
+  {.key = "memory_cache_capacity", .level = scope::server, .type = kind::integer, .fallback = "1000", .help = "Asynchronous results that are kept; the one that nobody asked for longest makes room for a new one", .least = 1, .most = 1000000},
+  {.key = "cache_batch", .level = scope::server, .type = kind::integer, .fallback = "1", .help = "Stream items of an asynchronous result that become visible together", .least = 1, .most = 1000000},
   {.key = "number_of_netty_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads that read and write sockets", .flag = "--io-threads", .words = "auto=0", .most = 256},
   {.key = "max_request_size", .level = scope::server, .type = kind::bytes, .fallback = "67108864", .help = "Largest request body; a larger one is answered 413", .flag = "--max-request-size", .least = 1, .most = 4294967296.0, .overrides = "SAGEMAKER_MAX_REQUEST_SIZE SAGEMAKER_MAX_PAYLOAD_IN_MB+M"},
   {.key = "max_header_size", .level = scope::server, .type = kind::bytes, .fallback = "16384", .help = "Largest request header; a larger one is answered 431", .least = 1024, .most = 1048576},
@@ -110,6 +113,8 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "log_format", .level = scope::server, .type = kind::choice, .fallback = "text", .help = "Form of the log: text, or one JSON object per line", .flag = "--log-format", .words = "text json"},
   {.key = "tokenizer_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads per model that render chat templates and encode", .flag = "--tokenizer-threads", .words = "auto=0", .most = 256},
   {.key = "actor_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads that run the actors", .flag = "--actor-threads", .words = "auto=0", .most = 1024},
+
+  {.key = "otlp_endpoint", .level = scope::server, .type = kind::text, .fallback = "", .help = "OpenTelemetry collector that is sent a trace of every request, e.g. http://127.0.0.1:4318", .flag = "--otlp-endpoint", .variables = "OTEL_EXPORTER_OTLP_ENDPOINT"},
 
   // The queue of a model.
   {.key = "job_queue_size", .level = scope::shared, .type = kind::integer, .fallback = "1000", .help = "Requests that may wait; more are refused at once", .flag = "--job-queue-size", .variables = "MAX_CONCURRENT_REQUESTS", .least = 1, .most = 1000000},

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "troupe/http/api_keys.hpp"
 #include "troupe/http/error_rates.hpp"
 
 /// What the front end can be told. Plain values; `runtime` fills them from the options.
@@ -51,6 +52,8 @@ struct server_settings {
   std::string private_key_file; ///< PEM key that belongs to it.
   /// Set: the management API is served there, and only there; otherwise beside everything else.
   std::optional<listen_address> management;
+  std::string keystore_file;    ///< PKCS12 with certificate and key, in place of the PEM files.
+  std::string keystore_password;
   uint32_t threads = 0; ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
   size_t max_header_bytes = 32 * 1024;     ///< Also bounds pipelined bytes kept aside.
@@ -67,6 +70,11 @@ struct server_settings {
   std::string cors_allowed_origin;
   std::string cors_allowed_methods;
   std::string cors_allowed_headers;
+
+  std::vector<api_key> api_keys; ///< Empty: nobody needs one.
+
+  size_t async_capacity = 1000; ///< Asynchronous results kept (memory_cache_capacity).
+  size_t async_batch = 1;       ///< Stream items of one that become visible together (cache_batch).
 
   bool allow_multi_status = false;       ///< /ping answers 207 while loading.
   error_rate_limits error_rates;         ///< error_rate_*

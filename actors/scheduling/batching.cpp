@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "troupe/actors/scheduling/batching_entry.hpp"
 
@@ -22,7 +23,8 @@ batching::batching(batching&&) noexcept = default;
 batching& batching::operator=(batching&&) noexcept = default;
 
 bool batching::by_order::operator()(const entry* a, const entry* b) const {
-  return std::pair{a->spec.priority, a->id} < std::pair{b->spec.priority, b->id};
+  return std::tuple{a->spec.priority, a->spec.turn, a->id} <
+         std::tuple{b->spec.priority, b->spec.turn, b->id};
 }
 
 caf::expected<admitted> batching::admit(new_sequence s) {

@@ -61,7 +61,7 @@ public:
   batching(batching&&) noexcept;
   batching& operator=(batching&&) noexcept;
 
-  /// Puts a sequence at the end of its priority's waiting line. Errors: ec::queue_full,
+  /// Puts a sequence at the end of its priority's and turn's waiting line. Errors: ec::queue_full,
   /// ec::invalid_request (empty, or can never fit the KV cache).
   caf::expected<admitted> admit(new_sequence s);
 

@@ -19,6 +19,7 @@ struct new_sequence {
       stop_tokens; ///< Ends the sequence after one of these (eos ones too unless ignored).
   row_wants wants; ///< What each sampled token is to carry; prompt_logprobs included.
   int32_t priority = 3;
+  uint64_t turn = 0;      ///< Order among equal priorities; equal turns by arrival.
   std::string cache_salt; ///< Separates prefix-cache entries that must not be shared.
   double rope_base = 0;
   uint32_t slot_timeout_ms = 0; ///< 0 = waits as long as it takes.
@@ -31,6 +32,7 @@ struct token_batch {
   std::vector<row_result>
       tokens; ///< Each with a drawn token; the first may carry prompt log-probabilities.
   uint32_t cached_tokens = 0; ///< Set with the first: prompt tokens taken from the prefix cache.
+  uint32_t waited_us = 0;     ///< Set with the first: time until its first step began.
 };
 
 /// Why a sequence ended without an error.
