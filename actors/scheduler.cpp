@@ -103,6 +103,15 @@ void deliver(scheduler_ptr self) {
       self->send(client.receiver, std::move(batch));
       ++messages;
     }
+    for (uint32_t i = 0; i < event.outputs.size(); ++i) {
+      token_batch batch;
+      batch.sequence = event.sequence;
+      batch.tokens = std::move(event.outputs[i].tokens);
+      batch.cached_tokens = i == 0 ? event.cached_tokens : 0;
+      batch.output = i;
+      self->send(client.receiver, std::move(batch));
+      ++messages;
+    }
     if (event.end) {
       self->send(client.receiver, done_atom_v, event.sequence, *event.end);
       ++messages;
