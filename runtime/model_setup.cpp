@@ -64,15 +64,14 @@ std::string architecture_in(const fs::path& folder) {
 /// Where the weights are: option.model_id, which may be a folder beside serving.properties or
 /// anything that can be fetched, else `folder`.
 caf::expected<fs::path> fetch_weights(const config::settings& model, const fs::path& folder,
-                                      const config::environment& variables,
+                                      const models::source_options& options,
                                       const models::fetch_progress& progress,
                                       std::stop_token stop) {
   const auto& id = model.text("option.model_id");
   if (id.empty())
     return folder;
   const auto beside = config::weights_folder(model, folder).string();
-  return models::fetch_model(beside, source_options_of(model, variables), progress,
-                             std::move(stop));
+  return models::fetch_model(beside, options, progress, std::move(stop));
 }
 
 memory_demand demand_of(int64_t required_mb, int64_t reserved_mb) {
@@ -156,20 +155,26 @@ caf::expected<prepared_model> prepare_model(const config::model_request& request
   auto outside = config::resolve_model(sources, server, {});
   if (!outside)
     return std::move(outside.error());
-  auto folder = models::fetch_model(request.url, source_options_of(outside->values, from.variables),
-                                    progress, stop);
+  std::vector<std::string> notices;
+  auto options_of = [&](const config::settings& model) {
+    auto options = source_options_of(model, from.variables);
+    options.warn = [&notices](const std::string& sentence) { notices.push_back(sentence); };
+    return options;
+  };
+  auto folder = models::fetch_model(request.url, options_of(outside->values), progress, stop);
   if (!folder)
     return std::move(folder.error());
   auto resolved = config::resolve_model(sources, server, *folder);
   if (!resolved)
     return std::move(resolved.error());
-  auto weights =
-      fetch_weights(resolved->values, *folder, from.variables, progress, std::move(stop));
+  auto weights = fetch_weights(resolved->values, *folder, options_of(resolved->values), progress,
+                               std::move(stop));
   if (!weights)
     return std::move(weights.error());
   auto out = prepared(std::move(*resolved), server, from.variables, *weights, false);
   if (!out)
     return out;
+  out->warnings.insert(out->warnings.end(), notices.begin(), notices.end());
   if (!request.name.empty())
     out->spec.name = request.name;
   else if (!out->settings.has("option.served_model_name"))

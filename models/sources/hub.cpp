@@ -109,8 +109,12 @@ public:
                                  options_.hub_cache.string() +
                                  ", and HF_HUB_OFFLINE forbids to ask the hub for it");
     auto listing = ask();
-    if (!listing && code_of(listing.error()) == ec::unreachable && !cached.empty())
+    if (!listing && code_of(listing.error()) == ec::unreachable && !cached.empty()) {
+      if (options_.warn)
+        options_.warn(id_ + " is taken from " + cached.string() +
+                      ", which may be out of date: " + text_of(listing.error()));
       return cached;
+    }
     if (!listing)
       return std::move(listing.error());
     auto files = wanted_files(*listing, id_);
@@ -126,8 +130,8 @@ private:
     auto answer = http_get(url, who_, stop_);
     if (!answer && code_of(answer.error()) == ec::unreachable)
       return caf::make_error(ec::unreachable,
-                             "there is no folder " + id_ +
-                                 " here, and the hub does not answer: " + text_of(answer.error()) +
+                             "the hub does not answer for " + id_ +
+                                 ", which is no folder here: " + text_of(answer.error()) +
                                  "; check HF_ENDPOINT and the network, or name a folder");
     if (!answer)
       return std::move(answer.error());

@@ -21,6 +21,8 @@ struct source_options {
   std::string hub_token; ///< Empty: ask without one. Never written anywhere.
   std::string revision;  ///< Branch, tag or commit of the hub; empty: main.
   bool offline = false;  ///< Take what the cache holds, ask nobody.
+  /// Told what is worth knowing although nothing failed, in one sentence; may be empty.
+  std::function<void(const std::string&)> warn = {};
 };
 
 /// How far fetching is: bytes done and of all (0: not known), and of what ("model.safetensors").

@@ -27,6 +27,11 @@ int check(const arguments& given, const typed_settings& typed) {
   auto server = config::resolve_server(*from);
   if (!server)
     return fail(server.error());
+  auto where = config::listen_endpoint(server->values);
+  if (!where)
+    return fail(where.error());
+  if (auto apart = config::management_endpoint(server->values, *where); !apart)
+    return fail(apart.error());
   auto start = config::startup_models(given.path, server->values, from->variables);
   if (!start)
     return fail(start.error());

@@ -116,8 +116,11 @@ TEST_CASE_METHOD(fixture, "the cache of the hub is used as huggingface_hub lays 
   options.offline = false; // a commit never changes: nobody is asked
   options.hub_endpoint = "http://127.0.0.1:9";
   CHECK(fetch("org/name") == folder / snapshot);
-  options.revision = ""; // nobody answers: the cache does
+  options.revision = ""; // nobody answers: the cache does, with a word about it
+  std::string told;
+  options.warn = [&](const std::string& sentence) { told = sentence; };
   CHECK(fetch("org/name") == folder / snapshot);
+  CHECK(told.find("may be out of date") != std::string::npos);
   options.revision = "other";
   CHECK(refusal("org/name") == ec::unreachable);
   options.revision = "../../x";
