@@ -27,6 +27,9 @@ public:
   /// ec::cancelled. Errors: as engine_actor's load.
   caf::expected<model_status> load(const model_spec& spec);
 
+  /// How much of that model has been loaded, 0..1. Waits a second for the answer at most.
+  double progress(const std::string& name);
+
   /// Lets running requests finish for so long at most. A second signal ends the wait: what still
   /// runs then gets its error event at once. True when all have ended by themselves.
   bool drain(std::chrono::milliseconds timeout);
@@ -38,9 +41,5 @@ private:
   telemetry::metrics_ptr metrics_;
   engine_actor engine_;
 };
-
-/// How the settings ask for the model in `folder` to be loaded.
-/// @param dummy The model without weights, for measuring the runtime.
-model_spec spec_of(const config::settings& model, const std::string& folder, bool dummy);
 
 } // namespace troupe::runtime
