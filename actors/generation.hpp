@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "troupe/actors/registration.hpp"
 #include "troupe/models/stage.hpp"
 #include "troupe/models/step.hpp"
 
@@ -56,7 +57,8 @@ struct generation_params {
 /// One request, from whatever dialect. Times are relative to its arrival; 0 = no limit.
 struct generation_request {
   std::string id;    ///< Correlates logs; given by the client or drawn by the front end.
-  std::string model; ///< Registered name; empty = the only one.
+  std::string model; ///< Registered name; empty = the only start-up model.
+  std::string version{}; ///< Empty = any; several take turns.
   prompt input;
   generation_params params;
   int32_t priority = 3;            ///< Lower runs first.
@@ -123,6 +125,7 @@ inline constexpr uint32_t initial_credit = 256 * 1024;
 struct tokenize_request {
   std::string model;
   prompt input;
+  std::string version{};
 };
 
 struct tokenize_answer {
@@ -133,6 +136,7 @@ struct tokenize_answer {
 struct detokenize_request {
   std::string model;
   std::vector<int32_t> tokens;
+  std::string version{};
 };
 
 /// How a model is registered with the engine.
@@ -145,9 +149,11 @@ struct model_spec {
   uint32_t loading_timeout_ms = 240'000;
   bool trust_request_template = false;
   bool prefix_cache = true;         ///< Share KV blocks of prompts that begin alike.
+  registration registered{};
 };
 
-enum class model_state : uint8_t { loading, ready, reloading, failed, draining };
+/// `stopped`: scaled to no workers; it holds no memory until it is scaled up again.
+enum class model_state : uint8_t { loading, ready, reloading, failed, draining, stopped };
 std::string_view to_string_view(model_state state);
 
 struct model_status {
@@ -163,6 +169,9 @@ struct model_status {
   double load_progress = 0;    ///< 0..1 while loading.
   int64_t since_unix = 0;      ///< When it became ready.
   bool has_chat_template = false;
+  registration registered{};
+  uint32_t queue_limit = 0;
+  std::vector<worker_group> groups{};
 };
 
 } // namespace troupe

@@ -47,22 +47,28 @@ TROUPE_INSPECT(encoded_prompt, x.tokens, x.text)
 TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.n, x.best_of, x.stop,
                x.stop_tokens, x.ignore_eos, x.include_stop, x.skip_special_tokens, x.top_n,
                x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream)
-TROUPE_INSPECT(generation_request, x.id, x.model, x.input, x.params, x.priority, x.slot_timeout_ms,
-               x.deadline_ms, x.read_timeout_ms)
+TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.input, x.params, x.priority,
+               x.slot_timeout_ms, x.deadline_ms, x.read_timeout_ms)
 TROUPE_INSPECT(token_text, x.id, x.text, x.bytes, x.logprob, x.has_logprob, x.special)
 TROUPE_INSPECT(token_event, x.choice, x.token, x.top)
 TROUPE_INSPECT(prompt_event, x.token_count, x.cached_tokens, x.tokens, x.top)
 TROUPE_INSPECT(choice_event, x.choice, x.reason, x.tail, x.generated_text, x.generated_tokens,
                x.cumulative_logprob)
 TROUPE_INSPECT(event_batch, x.prompt, x.tokens, x.ends, x.complete, x.failure, x.weight)
-TROUPE_INSPECT(tokenize_request, x.model, x.input)
+TROUPE_INSPECT(tokenize_request, x.model, x.input, x.version)
 TROUPE_INSPECT(tokenize_answer, x.tokens, x.max_model_len)
-TROUPE_INSPECT(detokenize_request, x.model, x.tokens)
+TROUPE_INSPECT(detokenize_request, x.model, x.tokens, x.version)
+TROUPE_INSPECT(registration, x.version, x.url, x.at_startup, x.batch_size, x.max_batch_delay_ms,
+               x.max_idle_seconds, x.min_workers, x.max_workers, x.reserved_bytes, x.required_bytes)
+TROUPE_INSPECT(worker_status, x.id, x.since_ms, x.ready)
+TROUPE_INSPECT(worker_group, x.device, x.min_workers, x.max_workers, x.workers)
+TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max)
+TROUPE_INSPECT(model_route, x.name, x.version, x.actor, x.ready, x.at_startup, x.refusal)
 TROUPE_INSPECT(model_spec, x.name, x.load, x.queue_limit, x.tokenizer_threads, x.retry_threshold,
-               x.loading_timeout_ms, x.trust_request_template, x.prefix_cache)
+               x.loading_timeout_ms, x.trust_request_template, x.prefix_cache, x.registered)
 TROUPE_INSPECT(model_status, x.name, x.folder, x.architecture, x.state, x.problem, x.context,
                x.vocabulary, x.queued, x.running, x.load_progress, x.since_unix,
-               x.has_chat_template)
+               x.has_chat_template, x.registered, x.queue_limit, x.groups)
 
 namespace models {
 

@@ -4,6 +4,7 @@
 #include <ctime>
 
 #include "troupe/actors/model_loading.hpp"
+#include "troupe/actors/model_workers.hpp"
 #include "troupe/actors/request_plan.hpp"
 #include "troupe/actors/telemetry/log.hpp"
 
@@ -144,6 +145,9 @@ model_status describe(const model_actor_state& state) {
   s.problem = state.problem;
   s.queued = state.choices;
   s.since_unix = state.ready_since;
+  s.registered = state.spec.registered;
+  s.queue_limit = state.spec.queue_limit;
+  s.groups.push_back(describe_workers(state));
   uint64_t done = 0, total = 0;
   for (const auto& shard : state.shards) {
     done += shard.bytes_done;
@@ -277,6 +281,7 @@ void set_ready(model_ptr self) {
   state.problem.clear();
   if (state.ready_since == 0)
     state.ready_since = std::time(nullptr);
+  staff_workers(state);
   for (auto& waiter : std::exchange(state.load_waiters, {}))
     waiter.deliver(describe(state));
 }
@@ -290,7 +295,8 @@ void give_up(model_ptr self, caf::error err) {
   dismiss_children(state);
   if (state.supervisor) {
     state.metrics->sent(actor_kind::supervisor);
-    self->request(state.supervisor, caf::infinite, reserve_atom_v, state.spec.name, uint64_t{0},
+    self->request(state.supervisor, caf::infinite, reserve_atom_v,
+                  label_of(state.spec.name, state.spec.registered.version), uint64_t{0},
                   uint64_t{0})
         .then([](done_atom) {}, [](const caf::error&) {});
   }
@@ -327,9 +333,9 @@ model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
   state.factories = std::move(factories);
   state.supervisor = std::move(supervisor);
   state.metrics = std::move(metrics);
-  state.numbers = state.metrics->model(state.spec.name);
+  state.numbers = state.metrics->model(label_of(state.spec.name, state.spec.registered.version));
   self->set_down_handler([self](caf::down_msg& down) {
-    if (!guest_left(self, down))
+    if (!guest_left(self, down) && !child_left(self, down))
       child_died(self, down);
   });
   begin_loading(self);
@@ -358,6 +364,15 @@ model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
       [=](drain_atom, uint32_t wait_ms) {
         handled();
         return drain(self, wait_ms);
+      },
+      [=](unload_atom) {
+        handled();
+        return unload_model(self);
+      },
+      [=](scale_atom, uint32_t min, uint32_t max) {
+        handled();
+        scale_workers(self->state, min, max);
+        return describe(self->state);
       },
       [=](loaded_atom, uint32_t index) {
         handled();

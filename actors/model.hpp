@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <unordered_map>
@@ -100,6 +101,11 @@ struct model_actor_state {
 
   std::vector<caf::typed_response_promise<model_status>> load_waiters;
   std::vector<caf::typed_response_promise<done_atom>> drain_waiters;
+
+  std::vector<worker_status> workers;
+  uint32_t workers_made = 0;
+  std::set<caf::actor_id> leaving; ///< Children that were told to end when the model is unloaded.
+  std::vector<caf::typed_response_promise<done_atom>> unload_waiters;
 };
 
 using model_ptr = model_actor::stateful_pointer<model_actor_state>;

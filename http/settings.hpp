@@ -34,6 +34,14 @@ struct dialect_settings {
   int server_error_status = 500; ///< server_error_http_code
 };
 
+/// Where a listener listens.
+struct listen_address {
+  std::string host = "127.0.0.1"; ///< Host name or literal address; ignored with `unix_path`.
+  uint16_t port = 8080;
+  std::string unix_path;
+  bool tls = false;
+};
+
 struct server_settings {
   std::string address = "127.0.0.1"; ///< Host name or literal address; ignored with `unix_path`.
   uint16_t port = 8080;              ///< 0 = any free one; `server::port` tells which.
@@ -41,7 +49,9 @@ struct server_settings {
   bool tls = false;                  ///< Serve https.
   std::string certificate_file; ///< PEM chain; empty = a self-signed certificate made at start.
   std::string private_key_file; ///< PEM key that belongs to it.
-  uint32_t threads = 0;         ///< I/O threads (number_of_netty_threads); 0 = by cores.
+  /// Set: the management API is served there, and only there; otherwise beside everything else.
+  std::optional<listen_address> management;
+  uint32_t threads = 0; ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
   size_t max_header_bytes = 32 * 1024;     ///< Also bounds pipelined bytes kept aside.
   uint64_t max_request_size = 64ull << 20; ///< Larger bodies get 413.
