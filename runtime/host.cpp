@@ -79,6 +79,10 @@ caf::expected<model_status> host::load(const model_spec& spec) {
   return answer.get();
 }
 
+double host::progress(const std::string& name) {
+  return progress_of(*system_, engine_, name);
+}
+
 bool host::drain(std::chrono::milliseconds timeout) {
   auto answer =
       ask<done_atom>(*system_, engine_, drain_atom_v, static_cast<uint32_t>(timeout.count()));

@@ -155,8 +155,13 @@ caf::expected<prepared_model> prepare_model(const config::model_request& request
   auto outside = config::resolve_model(sources, server, {});
   if (!outside)
     return std::move(outside.error());
-  auto folder = models::fetch_model(request.url, source_options_of(outside->values, from.variables),
-                                    progress, stop);
+  std::vector<std::string> notices;
+  auto options_of = [&](const config::settings& model) {
+    auto options = source_options_of(model, from.variables);
+    options.warn = [&notices](const std::string& sentence) { notices.push_back(sentence); };
+    return options;
+  };
+  auto folder = models::fetch_model(request.url, options_of(outside->values), progress, stop);
   if (!folder)
     return std::move(folder.error());
   auto resolved = config::resolve_model(sources, server, *folder);
