@@ -33,6 +33,12 @@ engine_actor spawn_engine(caf::actor_system& system, telemetry::metrics_ptr metr
 /// Ends the engine and everything below it. Drain it first to let running requests finish.
 void stop_engine(const engine_actor& engine);
 
+/// The versions of one name.
+struct routed_name {
+  std::map<std::string, model_route> versions; ///< By version; never empty.
+  size_t turn = 0;                             ///< Whose turn it is among several.
+};
+
 struct engine_state {
   static constexpr const char* name = "engine";
 
@@ -41,7 +47,7 @@ struct engine_state {
 
   telemetry::metrics_ptr metrics;
   supervisor_actor supervisor;
-  std::map<std::string, model_actor, std::less<>> routes; ///< Null: registered, but not alive.
+  std::map<std::string, routed_name, std::less<>> routes;
   bool draining = false;
 };
 

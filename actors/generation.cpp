@@ -31,9 +31,11 @@ std::string_view to_string_view(model_state state) {
   case model_state::failed:
     return "failed";
   case model_state::draining:
+    return "draining";
+  case model_state::stopped:
     break;
   }
-  return "draining";
+  return "stopped";
 }
 
 } // namespace troupe

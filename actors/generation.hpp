@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "troupe/actors/registration.hpp"
+#include "troupe/actors/scheduling/search_params.hpp"
 #include "troupe/models/stage.hpp"
 #include "troupe/models/step.hpp"
 
@@ -34,6 +36,9 @@ std::string_view to_string_view(finish_reason reason);
 struct generation_params {
   int64_t max_new_tokens = -1; ///< -1: to the end of the context.
   sampling_params sampling;    ///< `seed` is already drawn; eos_tokens are filled by the model.
+  /// Beams return `n` of their sequences, the best by score first; contrastive search returns one.
+  /// Neither goes with best_of, beams not with `stream`.
+  search_params search;
   uint32_t n = 1;              ///< Choices returned.
   /// Choices generated; the n with the highest summed log-probability are kept, the best first.
   /// Streams tell choice i as it was drawn, so they need best_of == n.
@@ -51,12 +56,16 @@ struct generation_params {
   /// true: tokens are told as they come; token_event::text is what a stream may show now (stop
   /// strings held back and cut). false: one batch at the end; each token with its own uncut text.
   bool stream = false;
+  uint32_t max_length = 0;  ///< Tokens of prompt and answer together; 0 = no limit of this kind.
+  uint32_t max_time_ms = 0; ///< Ends with what is there by then (finish `length`); 0 = off.
+  std::vector<int32_t> eos_tokens; ///< In place of the model's; empty = the model's.
 };
 
 /// One request, from whatever dialect. Times are relative to its arrival; 0 = no limit.
 struct generation_request {
   std::string id;    ///< Correlates logs; given by the client or drawn by the front end.
-  std::string model; ///< Registered name; empty = the only one.
+  std::string model; ///< Registered name; empty = the only start-up model.
+  std::string version{}; ///< Empty = any; several take turns.
   prompt input;
   generation_params params;
   int32_t priority = 3;            ///< Lower runs first.
@@ -125,6 +134,7 @@ inline constexpr uint32_t initial_credit = 256 * 1024;
 struct tokenize_request {
   std::string model;
   prompt input;
+  std::string version{};
 };
 
 struct tokenize_answer {
@@ -135,6 +145,7 @@ struct tokenize_answer {
 struct detokenize_request {
   std::string model;
   std::vector<int32_t> tokens;
+  std::string version{};
 };
 
 /// How a model is registered with the engine.
@@ -147,9 +158,15 @@ struct model_spec {
   uint32_t loading_timeout_ms = 240'000;
   bool trust_request_template = false;
   bool prefix_cache = true;         ///< Share KV blocks of prompts that begin alike.
+  registration registered{};
+  /// Calls (requests with the same id) that run together, nobody joining them; 0 = continuous
+  /// batching: every sequence joins as soon as there is a slot.
+  uint32_t call_batch = 0;
+  uint32_t call_delay_ms = 0; ///< How long an incomplete batch of calls waits for more.
 };
 
-enum class model_state : uint8_t { loading, ready, reloading, failed, draining };
+/// `stopped`: scaled to no workers; it holds no memory until it is scaled up again.
+enum class model_state : uint8_t { loading, ready, reloading, failed, draining, stopped };
 std::string_view to_string_view(model_state state);
 
 struct model_status {
@@ -165,6 +182,9 @@ struct model_status {
   double load_progress = 0;    ///< 0..1 while loading.
   int64_t since_unix = 0;      ///< When it became ready.
   bool has_chat_template = false;
+  registration registered{};
+  uint32_t queue_limit = 0;
+  std::vector<worker_group> groups{};
 };
 
 } // namespace troupe

@@ -53,6 +53,7 @@ CAF_ADD_ATOM(troupe, troupe, drain_atom, "drain")
 CAF_ADD_ATOM(troupe, troupe, reserve_atom, "reserve")
 CAF_ADD_ATOM(troupe, troupe, route_atom, "route")
 CAF_ADD_ATOM(troupe, troupe, collect_atom, "collect")
+CAF_ADD_ATOM(troupe, troupe, scale_atom, "scale")
 
 namespace troupe {
 
@@ -160,6 +161,11 @@ using model_actor = caf::typed_actor<
     // Answers once the model is ready or has failed to become so. Errors as for engine's load.
     caf::replies_to<load_atom>::with<model_status>,
     caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
+    // From the supervisor, after a drain: children end; answers when the last one is gone and its
+    // memory given back. Nothing but its end may follow.
+    caf::replies_to<unload_atom>::with<done_atom>,
+    // From the supervisor: so many workers at least and at most.
+    caf::replies_to<scale_atom, uint32_t, uint32_t>::with<model_status>,
     // INTERNAL, from a shard: it holds its layers now (index), or it could not be loaded.
     caf::reacts_to<loaded_atom, uint32_t>, caf::reacts_to<fault_atom, uint32_t, caf::error>,
     // INTERNAL, from a shard while loading: index, bytes done, bytes of all.
@@ -168,6 +174,16 @@ using model_actor = caf::typed_actor<
     caf::reacts_to<loaded_atom>, caf::reacts_to<fault_atom, caf::error>,
     // INTERNAL: back-off over (reload), the drain's or the loading's time is up, a deadline passed.
     caf::reacts_to<timeout_atom, uint32_t>>;
+
+/// Who serves a version of a model.
+struct model_route {
+  std::string name;
+  std::string version;
+  model_actor actor;                ///< Null: registered, but nobody serves it now.
+  bool ready = false;               ///< It takes requests; otherwise it says why not.
+  bool at_startup = true;           ///< registration::at_startup
+  ec refusal = ec::model_not_ready; ///< Why there is no actor.
+};
 
 // -- the entrance -------------------------------------------------------------------------------
 
@@ -181,32 +197,39 @@ using engine_actor = caf::typed_actor<
     caf::replies_to<tokenize_request>::with<tokenize_answer>,
     caf::replies_to<detokenize_request>::with<std::string>,
     // Registers and loads a model; answers when it is ready. Errors: ec::bad_model,
-    // unsupported_model, bad_option, out_of_memory, invalid_request (name taken).
+    // unsupported_model, bad_option, out_of_memory, name_taken, cancelled (unloaded meanwhile).
     caf::replies_to<load_atom, model_spec>::with<model_status>,
-    // Drains and forgets a model. Errors: ec::model_not_found.
+    // Drains and forgets a model, all versions of it or exactly this one ("": the one without);
+    // answers when its memory is given back. Errors: ec::model_not_found.
     caf::replies_to<unload_atom, std::string>::with<model_status>,
-    // All models, by name.
+    caf::replies_to<unload_atom, std::string, std::string>::with<model_status>,
+    // Changes the number of workers; answers when they are there. To none of them: drains, and
+    // gives the memory back. Errors: ec::model_not_found, model_not_ready, those of loading.
+    caf::replies_to<worker_scaling>::with<std::vector<model_status>>,
+    // All models, by name and version.
     caf::replies_to<status_atom>::with<std::vector<model_status>>,
     // Refuses new requests, ends queued ones with ec::shutting_down, waits up to so many
     // milliseconds for running ones, then ends them too. Answers when none is left.
     caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
-    // INTERNAL, from the supervisor: who serves that name now; null while nobody does.
-    caf::reacts_to<route_atom, std::string, model_actor>,
-    // INTERNAL, from the supervisor: that name is forgotten.
-    caf::reacts_to<route_atom, std::string>>;
+    // INTERNAL, from the supervisor: who serves that version of that name now.
+    caf::reacts_to<model_route>,
+    // INTERNAL, from the supervisor: that name's version is forgotten.
+    caf::reacts_to<route_atom, std::string, std::string>>;
 
 /// The engine's registry: loads, restarts and drains models, and keeps one ledger of memory.
 using supervisor_actor = caf::typed_actor<
     // As the engine's, which passes them on.
     caf::replies_to<load_atom, model_spec>::with<model_status>,
     caf::replies_to<unload_atom, std::string>::with<model_status>,
+    caf::replies_to<unload_atom, std::string, std::string>::with<model_status>,
+    caf::replies_to<worker_scaling>::with<std::vector<model_status>>,
     caf::replies_to<status_atom>::with<std::vector<model_status>>,
     caf::replies_to<drain_atom, uint32_t>::with<done_atom>,
-    // From a model that is about to load: its name, bytes of weights, bytes of KV cache. A model's
-    // reservation ends with the model. Errors: ec::out_of_memory.
+    // From a model that is about to load: its label (label_of), bytes of weights, bytes of KV
+    // cache. A model's reservation ends with the model. Errors: ec::out_of_memory.
     caf::replies_to<reserve_atom, std::string, uint64_t, uint64_t>::with<done_atom>,
-    // INTERNAL: the back-off of a model that died is over.
-    caf::reacts_to<timeout_atom, std::string>>;
+    // INTERNAL: the back-off of the model with that serial number, which died, is over.
+    caf::reacts_to<timeout_atom, uint64_t>>;
 
 } // namespace troupe
 
@@ -237,6 +260,8 @@ CAF_ADD_TYPE_ID(troupe, (troupe::request_actor))
 CAF_ADD_TYPE_ID(troupe, (troupe::shard_actor))
 CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::shard_actor>))
 CAF_ADD_TYPE_ID(troupe, (troupe::model_actor))
+CAF_ADD_TYPE_ID(troupe, (troupe::worker_scaling))
+CAF_ADD_TYPE_ID(troupe, (troupe::model_route))
 CAF_END_TYPE_ID_BLOCK(troupe)
 
 #include "troupe/actors/inspect.hpp" // IWYU pragma: export

@@ -34,20 +34,21 @@ uint64_t memory_ledger::reserved(const std::string& device) const {
 }
 
 caf::error memory_ledger::reserve(const std::string& device, const std::string& owner,
-                                  uint64_t weight_bytes, uint64_t kv_bytes) {
+                                  uint64_t weight_bytes, uint64_t kv_bytes, uint64_t spare) {
   auto& held = held_[device];
   auto mine = held.count(owner) ? held[owner] : 0;
   auto others = reserved(device) - mine;
   auto need = weight_bytes + kv_bytes;
   auto all = capacity(device);
   auto left = all > others ? all - others : 0;
-  if (need > left)
+  if (need > 0 && need + spare > left)
     return caf::make_error(
         ec::out_of_memory,
         "model '" + owner + "' needs " + in_units(need) + " on " + device + " (weights " +
             in_units(weight_bytes) + ", KV cache " + in_units(kv_bytes) + "), but " +
-            in_units(left) + " of " + in_units(all) +
-            " are left: lower max_rolling_batch_size or max_model_len, choose a smaller dtype, or "
+            in_units(left) + " of " + in_units(all) + " are left" +
+            (spare > 0 ? ", of which " + in_units(spare) + " stay free (reserved_memory_mb)" : "") +
+            ": lower max_rolling_batch_size or max_model_len, choose a smaller dtype, or "
             "unload another model");
   if (need == 0)
     held.erase(owner);

@@ -17,8 +17,9 @@ public:
 
   /// Replaces what `owner` holds on `device`; 0 gives it back. Errors: ec::out_of_memory with who
   /// needs what and what is left; the earlier reservation then stays.
+  /// @param spare What has to be left free afterwards.
   caf::error reserve(const std::string& device, const std::string& owner, uint64_t weight_bytes,
-                     uint64_t kv_bytes);
+                     uint64_t kv_bytes, uint64_t spare = 0);
 
   /// Gives back what `owner` holds on all devices.
   void release(const std::string& owner);

@@ -219,12 +219,14 @@ void parts_ready(model_ptr self) {
   auto& state = self->state;
   if (state.phase == model_state::failed)
     return;
-  if (!state.supervisor)
-    return make_children(self);
   const auto& plan = state.parts->plan;
+  // What is free on GPUs their drivers tell, and the plan has asked them.
+  if (!state.supervisor || !plan.devices.empty())
+    return make_children(self);
   state.metrics->sent(telemetry::actor_kind::supervisor);
-  self->request(state.supervisor, caf::infinite, reserve_atom_v, state.spec.name,
-                plan.info.weight_bytes, uint64_t{plan.kv_blocks} * plan.kv_block_bytes)
+  self->request(state.supervisor, caf::infinite, reserve_atom_v,
+                label_of(state.spec.name, state.spec.registered.version), plan.info.weight_bytes,
+                uint64_t{plan.kv_blocks} * plan.kv_block_bytes)
       .then([=](done_atom) { make_children(self); },
             [=](const caf::error& err) { parts_failed(self, err); });
 }

@@ -48,10 +48,14 @@ engine_actor::behavior_type published_engine(published_engine_ptr self, engine_a
       [=](detokenize_request& request) { return ask<std::string>(self, std::move(request)); },
       [](load_atom, const model_spec&) -> caf::result<model_status> { return forbidden(); },
       [](unload_atom, const std::string&) -> caf::result<model_status> { return forbidden(); },
+      [](unload_atom, const std::string&, const std::string&) -> caf::result<model_status> {
+        return forbidden();
+      },
+      [](const worker_scaling&) -> caf::result<std::vector<model_status>> { return forbidden(); },
       [=](status_atom) { return ask<std::vector<model_status>>(self, status_atom_v); },
       [](drain_atom, uint32_t) -> caf::result<done_atom> { return forbidden(); },
-      [](route_atom, const std::string&, const model_actor&) {},
-      [](route_atom, const std::string&) {},
+      [](const model_route&) {},
+      [](route_atom, const std::string&, const std::string&) {},
   };
 }
 

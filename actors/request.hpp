@@ -29,7 +29,7 @@ struct request_environment {
 using request_environment_ptr = std::shared_ptr<const request_environment>;
 
 /// Which time has passed; the number in (timeout_atom, n).
-enum class request_timer : uint32_t { deadline, reading };
+enum class request_timer : uint32_t { deadline, reading, generation };
 
 /// One choice and its sequence at the scheduler.
 struct request_branch {

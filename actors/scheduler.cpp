@@ -66,7 +66,7 @@ void watch(scheduler_ptr self, const scheduling::admitted& place, const token_re
   if (state.clients.size() <= place.index)
     state.clients.resize(place.index + 1);
   auto& client = state.clients[place.index];
-  client = {place.sequence, receiver, {}};
+  client = {place.sequence, receiver, {}, self->clock().now()};
   auto& sequences = state.watched[receiver.address()];
   if (sequences.empty())
     self->monitor(receiver);
@@ -100,6 +100,15 @@ void deliver(scheduler_ptr self) {
       batch.sequence = event.sequence;
       batch.tokens.push_back(std::move(event.row));
       batch.cached_tokens = event.cached_tokens;
+      self->send(client.receiver, std::move(batch));
+      ++messages;
+    }
+    for (uint32_t i = 0; i < event.outputs.size(); ++i) {
+      token_batch batch;
+      batch.sequence = event.sequence;
+      batch.tokens = std::move(event.outputs[i].tokens);
+      batch.cached_tokens = i == 0 ? event.cached_tokens : 0;
+      batch.output = i;
       self->send(client.receiver, std::move(batch));
       ++messages;
     }
@@ -163,6 +172,8 @@ void expire(scheduler_ptr self, sequence_id id) {
   end_with(self, id,
            caf::make_error(ec::slot_timeout,
                            std::string{"no batch slot became free within the time allowed"}));
+  if (auto& m = self->state.options.model)
+    m->slot_timeouts.add();
   report(self);
 }
 
@@ -210,6 +221,17 @@ double sparsity_of(const step& s) {
   return cells == 0 ? 0 : static_cast<double>(cells - all) / static_cast<double>(cells);
 }
 
+/// A sequence that starts for the first time has waited until now.
+void note_starts(scheduler_state& state, const step& s, caf::actor_clock::time_point now) {
+  if (s.starts.empty() || !state.options.model)
+    return;
+  for (const auto& start : s.starts)
+    for (auto& client : state.clients)
+      if (client.sequence == start.sequence && client.submitted != caf::actor_clock::time_point{})
+        state.options.model->queue_time.observe(
+            seconds(now - std::exchange(client.submitted, caf::actor_clock::time_point{})));
+}
+
 void tick(scheduler_ptr self) {
   auto& state = self->state;
   state.ticking = false;
@@ -222,6 +244,7 @@ void tick(scheduler_ptr self) {
     state.steps.launch(s);
     state.policy->launched(s.id);
     state.started.emplace_back(s.id, begin);
+    note_starts(state, s, begin);
     if (auto& m = state.options.model) {
       m->step_rows.observe(static_cast<double>(s.rows.size()));
       m->step_tokens.observe(static_cast<double>(s.tokens.size()));

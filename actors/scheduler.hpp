@@ -29,6 +29,7 @@ struct scheduler_client {
   sequence_id sequence{};
   token_receiver receiver;
   caf::actor_clock::time_point last_token{}; ///< Zero before the first.
+  caf::actor_clock::time_point submitted{};  ///< Zero once its first step has begun.
 };
 
 struct scheduler_state {

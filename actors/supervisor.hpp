@@ -1,5 +1,6 @@
 #pragma once
 
+#include <compare>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,13 +15,28 @@
 
 namespace troupe {
 
+/// What tells registered models apart.
+struct model_key {
+  std::string name;
+  std::string version; ///< Empty: it has none.
+
+  auto operator<=>(const model_key&) const = default;
+};
+
 /// A registered model.
 struct supervised_model {
+  uint64_t serial = 0; ///< Tells it from earlier ones of the same key, whose answers come late.
   model_spec spec;
-  model_actor actor;   ///< Null while it is dead or failed to load.
+  model_actor actor;   ///< Null while it is dead, stopped or failed to load.
   std::string problem; ///< Why there is none.
   uint32_t deaths = 0;
+  bool ready = false;   ///< Has loaded.
+  bool stopped = false; ///< Scaled to no workers.
+  bool leaving = false; ///< Being stopped or unloaded.
   bool unloading = false;
+  caf::actor_clock::time_point since{}; ///< When it began to load.
+  /// Told when it has loaded or failed to.
+  std::vector<caf::typed_response_promise<model_status>> waiters;
 };
 
 struct supervisor_state {
@@ -34,7 +50,8 @@ struct supervisor_state {
   /// Told of routes. Not held, so that an engine nobody holds any more ends, and all else with it.
   caf::actor_addr engine;
   memory_ledger memory;
-  std::map<std::string, supervised_model> models;
+  std::map<model_key, supervised_model> models;
+  uint64_t serials = 0;
   bool draining = false;
 };
 

@@ -17,6 +17,8 @@ int rank(source s) {
     return 2;
   case source::variable:
     return 3;
+  case source::argument: // of a model only
+    return 4;
   }
   return 0;
 }
@@ -62,32 +64,45 @@ std::string_view parse_authority(std::string_view rest, endpoint& out) {
   return {};
 }
 
-} // namespace
-
-caf::expected<endpoint> listen_endpoint(const settings& server) {
-  auto& from = server.origin_of("inference_address");
+/// Reads the address that `name` is set to.
+caf::expected<endpoint> parse_address(std::string_view name, const std::string& text,
+                                      const origin& from, const settings& server) {
   auto refuse = [&](std::string_view why) {
     return caf::make_error(ec::bad_option,
-                           "inference_address (" + from.where + "): \"" +
-                               server.text("inference_address") + "\" " + std::string{why} +
+                           std::string{name} + " (" + from.where + "): \"" + text + "\" " +
+                               std::string{why} +
                                "; allowed: http://host[:port] or https://host[:port] with a port "
                                "from 0 to 65534, or unix:/path");
   };
   endpoint out;
-  std::string_view rest = server.text("inference_address");
+  std::string_view rest = text;
   if (take(rest, "unix:")) {
     constexpr size_t longest = 107; // sockaddr_un holds no more
     if (!rest.starts_with('/') || rest.size() > longest)
       return refuse("needs an absolute path of at most 107 bytes");
     out.unix_path = rest;
-  } else {
-    out.tls = take(rest, "https://");
-    if (!out.tls && !take(rest, "http://"))
-      return refuse("has another scheme");
-    out.port = out.tls ? 443 : 80;
-    if (auto problem = parse_authority(rest, out); !problem.empty())
-      return refuse(problem);
+    return out;
   }
+  out.tls = take(rest, "https://");
+  if (!out.tls && !take(rest, "http://"))
+    return refuse("has another scheme");
+  out.port = out.tls ? 443 : 80;
+  if (auto problem = parse_authority(rest, out); !problem.empty())
+    return refuse(problem);
+  if (out.tls && !server.has("keystore") &&
+      server.has("certificate_file") != server.has("private_key_file"))
+    return refuse("needs certificate_file and private_key_file both, a keystore, or none of them");
+  return out;
+}
+
+} // namespace
+
+caf::expected<endpoint> listen_endpoint(const settings& server) {
+  const auto& from = server.origin_of("inference_address");
+  auto address = parse_address("inference_address", server.text("inference_address"), from, server);
+  if (!address)
+    return address;
+  auto& out = *address;
   bool host_counts = server.has("host") && rank(server.origin_of("host").from) >= rank(from.from);
   bool port_counts = server.has("port") && rank(server.origin_of("port").from) >= rank(from.from);
   if (!out.unix_path.empty() && (host_counts || port_counts))
@@ -96,9 +111,20 @@ caf::expected<endpoint> listen_endpoint(const settings& server) {
     out.host = server.text("host");
   if (port_counts)
     out.port = static_cast<uint16_t>(server.integer("port"));
-  if (out.tls && server.has("certificate_file") != server.has("private_key_file"))
-    return refuse("needs certificate_file and private_key_file both, or neither of them");
-  return out;
+  return address;
+}
+
+caf::expected<std::optional<endpoint>> management_endpoint(const settings& server,
+                                                           const endpoint& inference) {
+  if (!server.has("management_address"))
+    return std::optional<endpoint>{};
+  auto address = parse_address("management_address", server.text("management_address"),
+                               server.origin_of("management_address"), server);
+  if (!address)
+    return std::move(address.error());
+  if (*address == inference)
+    return std::optional<endpoint>{};
+  return std::optional{std::move(*address)};
 }
 
 } // namespace troupe::config

@@ -8,13 +8,14 @@
 namespace troupe {
 
 namespace {
-constexpr std::array<std::string_view, 24> names = {
+constexpr std::array<std::string_view, 26> names = {
     "none",        "invalid_request", "prompt_too_long", "unauthorized",
     "not_found",   "model_not_found", "request_timeout", "payload_too_large",
     "queue_full",  "slot_timeout",    "model_not_ready", "shutting_down",
     "cancelled",   "slow_reader",     "row_fault",       "step_fault",
     "device_lost", "out_of_memory",   "bad_model",       "unsupported_model",
-    "bad_option",  "template_failed", "unreachable",     "internal"};
+    "bad_option",  "template_failed", "name_taken",
+    "no_workers",  "unreachable",     "internal"};
 static_assert(names.size() == static_cast<size_t>(ec::internal) + 1);
 } // namespace
 

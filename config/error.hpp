@@ -36,6 +36,8 @@ enum class ec : uint8_t {
   unsupported_model, ///< load: architecture or feature that Troupe lacks.
   bad_option,        ///< start: a setting is unknown or out of range.
   template_failed,   ///< 400/424: the chat template raised.
+  name_taken,        ///< 409: a model of that name and version is registered already.
+  no_workers,        ///< 503: the model was scaled to no workers.
   unreachable,       ///< an engine in another process is not there, or no longer.
   internal,          ///< 500: our own fault.
 };

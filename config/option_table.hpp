@@ -40,6 +40,7 @@ struct option {
   std::string_view fallback;       ///< The default, written as a user would; empty: unset.
   std::string_view help;           ///< One sentence without a full stop.
   std::string_view flag = {};      ///< Of `troupe serve`, e.g. "--dtype"; empty: none.
+  std::string_view letter = {};    ///< Its short form, e.g. "-m"; empty: none.
   std::string_view variables = {}; ///< Short-hand environment variables, the first one set counts.
   /// Words that a value may be, apart by spaces. choice: `a`, `b=a` (b is another name of a),
   /// `c~a` (taken as a, with a warning). integer, bytes: `word=number`.
@@ -49,7 +50,14 @@ struct option {
   std::string_view notice = {}; ///< Warning when the value differs from the default.
   bool lenient = false;         ///< A bad value is a warning and leaves the default.
   bool listed = false;          ///< integer: only `words` are allowed, whatever the range.
+  bool secret = false;          ///< Shown as ***.
+  std::string_view alias = {};  ///< Another key for it in files, which `key` wins over.
+  /// Variables that win over files, the first one set counts; `NAME+M` puts M behind the value.
+  std::string_view overrides = {};
 };
+
+inline constexpr std::string_view without_effect =
+    "accepted for the sake of existing files; it has no effect here";
 
 /// Every option there is. A new one is one more line here; tests hold docs/options.md to it.
 inline constexpr auto option_table = std::to_array<option>({
@@ -58,16 +66,17 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "inference_address", .level = scope::server, .type = kind::text, .fallback = "http://127.0.0.1:8080", .help = "Address to listen on: http[s]://host[:port] or unix:/path"},
   {.key = "host", .level = scope::server, .type = kind::text, .fallback = "", .help = "Host or IP address to listen on, in place of that of inference_address", .flag = "--host"},
   {.key = "port", .level = scope::server, .type = kind::integer, .fallback = "", .help = "Port to listen on, in place of that of inference_address; 0 takes a free one", .flag = "--port", .most = 65534},
+  {.key = "management_address", .level = scope::server, .type = kind::text, .fallback = "", .help = "Address of the management API, as inference_address; unset, or the same: one listener for both"},
   {.key = "certificate_file", .level = scope::server, .type = kind::text, .fallback = "", .help = "Certificate chain (PEM) for an https address"},
   {.key = "private_key_file", .level = scope::server, .type = kind::text, .fallback = "", .help = "Private key (PEM) for an https address"},
-  {.key = "keystore", .level = scope::server, .type = kind::text, .fallback = "", .help = "PKCS12 file with certificate chain and private key for an https address, in place of the PEM files"},
-  {.key = "keystore_pass", .level = scope::server, .type = kind::text, .fallback = "changeit", .help = "Password of the keystore"},
-  {.key = "keystore_type", .level = scope::server, .type = kind::choice, .fallback = "PKCS12", .help = "Form of the keystore", .words = "PKCS12"},
+  {.key = "keystore", .level = scope::server, .type = kind::text, .fallback = "", .help = "PKCS #12 file with key and certificates for an https address; wins over the two PEM files"},
+  {.key = "keystore_pass", .level = scope::server, .type = kind::text, .fallback = "changeit", .help = "Password of keystore", .secret = true},
+  {.key = "keystore_type", .level = scope::server, .type = kind::choice, .fallback = "PKCS12", .help = "Form of keystore", .words = "PKCS12"},
   {.key = "api_keys_file", .level = scope::server, .type = kind::text, .fallback = "", .help = "File with one API key per line, each with name=NAME and rate=N/s (or /m, /h) if wanted; without any key everybody may use the server", .flag = "--api-keys-file"},
   {.key = "memory_cache_capacity", .level = scope::server, .type = kind::integer, .fallback = "1000", .help = "Asynchronous results that are kept; the one that nobody asked for longest makes room for a new one", .least = 1, .most = 1000000},
   {.key = "cache_batch", .level = scope::server, .type = kind::integer, .fallback = "1", .help = "Stream items of an asynchronous result that become visible together", .least = 1, .most = 1000000},
   {.key = "number_of_netty_threads", .level = scope::server, .type = kind::integer, .fallback = "auto", .help = "Threads that read and write sockets", .flag = "--io-threads", .words = "auto=0", .most = 256},
-  {.key = "max_request_size", .level = scope::server, .type = kind::bytes, .fallback = "67108864", .help = "Largest request body; a larger one is answered 413", .flag = "--max-request-size", .least = 1, .most = 4294967296.0},
+  {.key = "max_request_size", .level = scope::server, .type = kind::bytes, .fallback = "67108864", .help = "Largest request body; a larger one is answered 413", .flag = "--max-request-size", .least = 1, .most = 4294967296.0, .overrides = "SAGEMAKER_MAX_REQUEST_SIZE SAGEMAKER_MAX_PAYLOAD_IN_MB+M"},
   {.key = "max_header_size", .level = scope::server, .type = kind::bytes, .fallback = "16384", .help = "Largest request header; a larger one is answered 431", .least = 1024, .most = 1048576},
   {.key = "header_timeout", .level = scope::server, .type = kind::seconds, .fallback = "30", .help = "Longest wait for a complete request header once its first byte has come", .least = 0.001, .most = 86400},
   {.key = "body_timeout", .level = scope::server, .type = kind::seconds, .fallback = "60", .help = "Longest wait for the next bytes of a request body", .least = 0.001, .most = 86400},
@@ -92,6 +101,11 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "prometheus", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Serve metrics at /metrics and /server/metrics"},
   {.key = "trust_request_chat_template", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Let a request bring its own chat template; a hostile one can end the process", .flag = "--trust-request-chat-template"},
 
+  // The start-up models.
+  {.key = "load_models", .level = scope::server, .type = kind::text, .fallback = "ALL", .help = "Models to load at the start: ALL (what model_store holds), NONE, or a list of [NAME:VERSION:ENGINE:DEVICES]=URL apart by commas, of which all but the URL may be left out", .flag = "--models", .letter = "-m"},
+  {.key = "model_store", .level = scope::server, .type = kind::text, .fallback = "", .help = "Folder of model folders and archives", .flag = "--model-store", .letter = "-s"},
+  {.key = "download_dir", .level = scope::server, .type = kind::text, .fallback = "", .help = "Folder in which archives are unpacked, once each; unset: troupe in XDG_CACHE_HOME or ~/.cache", .variables = "DJL_CACHE_DIR"},
+
   // The process.
   {.key = "publish_port", .level = scope::server, .type = kind::integer, .fallback = "", .help = "Port on which other processes reach the engine as an actor; 0 takes a free one, unset publishes nothing. There is no authentication: whoever reaches the port can use the models", .flag = "--publish-port", .most = 65534},
   {.key = "publish_address", .level = scope::server, .type = kind::text, .fallback = "127.0.0.1", .help = "Address of publish_port; any but a loopback one needs a network of trusted machines", .flag = "--publish-address"},
@@ -105,6 +119,21 @@ inline constexpr auto option_table = std::to_array<option>({
   // The queue of a model.
   {.key = "job_queue_size", .level = scope::shared, .type = kind::integer, .fallback = "1000", .help = "Requests that may wait; more are refused at once", .flag = "--job-queue-size", .variables = "MAX_CONCURRENT_REQUESTS", .least = 1, .most = 1000000},
   {.key = "retry_threshold", .level = scope::shared, .type = kind::integer, .fallback = "3", .help = "Losses of a shard after which a model is given up and its requests end with an error; LMI gives up at once (0)", .flag = "--retry-threshold", .most = 1000000},
+  {.key = "batch_size", .level = scope::shared, .type = kind::integer, .fallback = "1", .help = "Requests that are put into one batch where there is no rolling batch; more than 1 in serving.properties switches it off", .least = 1, .most = 65536, .alias = "max_dynamic_batch_size"},
+  {.key = "max_batch_delay", .level = scope::shared, .type = kind::milliseconds, .fallback = "100", .help = "Longest wait for such a batch to fill", .most = 86400000},
+  {.key = "max_idle_time", .level = scope::shared, .type = kind::seconds, .fallback = "60", .help = "Rest after which a worker beyond minWorkers ends", .most = 31536000},
+
+  // Its workers and their memory.
+  {.key = "minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Workers (copies of the model) on each device; unset: 1", .variables = "SERVING_MIN_WORKERS", .most = 1024, .overrides = "SAGEMAKER_NUM_MODEL_WORKERS"},
+  {.key = "maxWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Upper limit of these; unset: 1 on a GPU; on the CPU cores / OMP_NUM_THREADS where that is set, else 2", .variables = "SERVING_MAX_WORKERS", .most = 1024, .overrides = "SAGEMAKER_NUM_MODEL_WORKERS"},
+  {.key = "gpu.minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "minWorkers on GPUs", .most = 1024},
+  {.key = "gpu.maxWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "maxWorkers on GPUs", .most = 1024},
+  {.key = "cpu.minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "minWorkers on the CPU", .most = 1024},
+  {.key = "cpu.maxWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "maxWorkers on the CPU", .most = 1024},
+  {.key = "reserved_memory_mb", .level = scope::shared, .type = kind::integer, .fallback = "500", .help = "MiB that must be left once a model is loaded; otherwise it is refused (507)", .most = 1073741824},
+  {.key = "required_memory_mb", .level = scope::model, .type = kind::integer, .fallback = "0", .help = "MiB that the model is said to need, beside what is counted", .most = 1073741824},
+  {.key = "gpu.reserved_memory_mb", .level = scope::model, .type = kind::integer, .fallback = "", .help = "reserved_memory_mb on GPUs; unset: as on the CPU", .most = 1073741824},
+  {.key = "gpu.required_memory_mb", .level = scope::model, .type = kind::integer, .fallback = "", .help = "required_memory_mb on GPUs; unset: as on the CPU", .most = 1073741824},
 
   // Where it runs.
   {.key = "load_on_devices", .level = scope::shared, .type = kind::text, .fallback = "*", .help = "Where models run: * (GPUs if there are any), cpu, or GPUs such as 0;1 or gpu0;gpu1", .flag = "--devices"},
@@ -112,22 +141,31 @@ inline constexpr auto option_table = std::to_array<option>({
   // What is served.
   {.key = "engine", .level = scope::model, .type = kind::choice, .fallback = "Python", .help = "LMI's engine; accepted for the sake of existing files", .words = "Python MPI=Python"},
   {.key = "option.entryPoint", .level = scope::model, .type = kind::choice, .fallback = "djl_python.huggingface", .help = "LMI's handler; no other can run here", .words = "djl_python.huggingface"},
-  {.key = "option.model_id", .level = scope::model, .type = kind::text, .fallback = "", .help = "Folder of the model, if it is not the one that holds serving.properties"},
+  {.key = "option.handler", .level = scope::model, .type = kind::text, .fallback = "", .help = "LMI's function in entryPoint; accepted for the sake of existing files", .notice = without_effect},
+  {.key = "option.model_id", .level = scope::model, .type = kind::text, .fallback = "", .help = "Where the model is, if not beside serving.properties: a folder, an archive, or an id of the hub"},
+  {.key = "option.revision", .level = scope::model, .type = kind::text, .fallback = "", .help = "Branch, tag or commit of a model of the hub; unset: main", .variables = "HF_REVISION"},
   {.key = "option.served_model_name", .level = scope::model, .type = kind::text, .fallback = "", .help = "Name under which clients ask for the model; by default the folder's", .flag = "--served-model-name"},
   {.key = "option.task", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Task of the model; unset: text-generation, the only one that can run here", .variables = "HF_TASK", .words = "text-generation"},
   {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means auto on GPUs and fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16"},
   {.key = "option.trust_remote_code", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files", .variables = "HF_MODEL_TRUST_REMOTE_CODE", .notice = "Python code of a model cannot run in Troupe: a model that needs it fails to load"},
   {.key = "option.low_cpu_mem_usage", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; weights are always mapped and loaded piece by piece"},
   {.key = "option.mpi_mode", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files; no effect"},
-  {.key = "option.model_loading_timeout", .level = scope::model, .type = kind::seconds, .fallback = "240", .help = "Longest time that loading may take", .flag = "--model-loading-timeout", .variables = "MODEL_LOADING_TIMEOUT", .least = 0.001, .most = 86400},
+  {.key = "option.model_loading_timeout", .level = scope::model, .type = kind::seconds, .fallback = "240", .help = "Longest time that loading may take", .flag = "--model-loading-timeout", .variables = "MODEL_LOADING_TIMEOUT", .least = 0.001, .most = 86400, .overrides = "SAGEMAKER_STARTUP_TIMEOUT"},
+  {.key = "option.parallel_loading", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Load the copies of a model at once", .notice = without_effect},
+  {.key = "option.quantize", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Quantization of the linear layers", .variables = "HF_MODEL_QUANTIZE", .words = "bitsandbytes8 bitsandbytes4", .notice = "weights are not quantized: they are kept in option.dtype"},
+  {.key = "option.load_in_8bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes8", .notice = "weights are not quantized: they are kept in option.dtype"},
+  {.key = "option.load_in_4bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes4", .notice = "weights are not quantized: they are kept in option.dtype"},
+  {.key = "option.disable_flash_attn", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; the backend picks its attention kernel itself"},
 
   // How it is run.
-  {.key = "option.rolling_batch", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "scheduler batches continuously, disable runs one request after another, auto takes scheduler for text generation", .flag = "--rolling-batch", .words = "auto scheduler disable lmi-dist~scheduler vllm~scheduler trtllm~scheduler tnx~scheduler"},
+  {.key = "option.rolling_batch", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "scheduler batches continuously, disable runs one request after another, auto takes scheduler for text generation; batch_size > 1 in serving.properties means disable", .flag = "--rolling-batch", .words = "auto scheduler disable lmi-dist~scheduler vllm~scheduler trtllm~scheduler tnx~scheduler"},
   {.key = "option.max_rolling_batch_size", .level = scope::model, .type = kind::integer, .fallback = "32", .help = "Sequences that are generated at once; further ones wait", .flag = "--max-rolling-batch-size", .variables = "MAX_BATCH_SIZE", .least = 1, .most = 65536},
   {.key = "option.max_step_tokens", .level = scope::model, .type = kind::integer, .fallback = "auto", .help = "Tokens that one step may process: prompts enter in chunks of what running sequences leave; auto: 512 on CPU, 4096 on GPUs", .flag = "--max-step-tokens", .words = "auto=0", .least = 1, .most = 1048576},
   {.key = "option.schedule_ahead", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Issue the next step before the tokens of the last are known, so that the device never waits for the host; unset: true on a single GPU, false on the CPU, where it gains nothing", .flag = "--schedule-ahead"},
   {.key = "option.max_model_len", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Upper limit of the context, prompt and answer together; by default the model's", .flag = "--max-model-len", .least = 1, .most = 2147483647},
   {.key = "option.tensor_parallel_degree", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Shards that the layers are spread over, one GPU each; unset: as few GPUs as hold the model, 1 on CPU; max: every GPU, or one per core", .flag = "--tensor-parallel-degree", .variables = "TENSOR_PARALLEL_DEGREE SM_NUM_GPUS", .words = "max=-1", .least = 1, .most = 1024},
+  {.key = "option.pipeline_parallel_degree", .level = scope::model, .type = kind::integer, .fallback = "1", .help = "Accepted for the sake of existing files: layers are spread by tensor_parallel_degree", .variables = "PIPELINE_PARALLEL_DEGREE", .least = 1, .most = 1024, .notice = without_effect},
+  {.key = "option.cluster_size", .level = scope::model, .type = kind::integer, .fallback = "1", .help = "Accepted for the sake of existing files", .least = 1, .most = 1024, .notice = without_effect},
   {.key = "option.device_map", .level = scope::model, .type = kind::choice, .fallback = "", .help = "How layers go onto devices; beats load_on_devices: balanced splits evenly, sequential takes as few GPUs as hold the model", .flag = "--device-map", .words = "auto balanced balanced_low_0=balanced sequential cpu cuda cuda:0 cuda:1 cuda:2 cuda:3 cuda:4 cuda:5 cuda:6 cuda:7"},
   {.key = "option.device_id", .level = scope::model, .type = kind::integer, .fallback = "-1", .help = "Run on this GPU alone; -1: as load_on_devices says", .least = -1, .most = 1023},
   {.key = "option.gpu_memory_utilization", .level = scope::model, .type = kind::number, .fallback = "0.9", .help = "Share of each GPU's memory that may be in use; what weights leave of it holds keys and values", .flag = "--gpu-memory-utilization", .least = 0.05, .most = 1},
@@ -138,14 +176,22 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.kv_cache_bytes", .level = scope::model, .type = kind::bytes, .fallback = "auto", .help = "Memory for keys and values; auto: what weights leave of a GPU; on CPU a quarter of what is free, and no more than the batch can use", .flag = "--kv-cache-bytes", .words = "auto=0", .least = 1},
   {.key = "option.kv_block_tokens", .level = scope::model, .type = kind::integer, .fallback = "16", .help = "Tokens in one block of the key/value cache", .flag = "--kv-block-tokens", .words = "8=8 16=16 32=32", .listed = true},
   {.key = "option.prefix_cache", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Reuse keys and values of prompts that begin alike", .flag = "--prefix-cache"},
-  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; with rolling_batch=disable the longest time of a whole call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true},
+  {.key = "option.predict_timeout", .level = scope::model, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a batch slot; with rolling_batch=disable the longest time of a whole call", .flag = "--predict-timeout", .variables = "PREDICT_TIMEOUT", .least = 0.001, .most = 86400, .lenient = true, .overrides = "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"},
 
   // What it answers.
   {.key = "option.output_formatter", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Form of answers on LMI routes; unset: json, or jsonlines when streamed", .words = "json jsonlines sse json_chat jsonlines_chat sse_chat", .lenient = true},
   {.key = "option.tgi_compat", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Answer LMI routes in the form of Text Generation Inference"},
   {.key = "option.openai_finish_reasons", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Finish reasons in OpenAI's words (true) or LMI's (false) on every route; unset: by route"},
   {.key = "option.decoding_strategy", .level = scope::model, .type = kind::choice, .fallback = "greedy", .help = "How tokens are chosen when a request doesn't say", .words = "greedy sample sampling=sample"},
+  {.key = "option.max_sparsity", .level = scope::model, .type = kind::number, .fallback = "0.33", .help = "Share of padding in a batch above which it is split; nothing is padded here", .least = 0, .most = 1, .notice = without_effect},
+  {.key = "option.max_splits", .level = scope::model, .type = kind::integer, .fallback = "3", .help = "Parts that such a batch is split into at most", .least = 1, .most = 65536, .notice = without_effect},
+  {.key = "option.enable_streaming", .level = scope::model, .type = kind::choice, .fallback = "false", .help = "LMI's old way of streaming without rolling batch", .words = "false true huggingface", .notice = "the old way of streaming is not there: ask for a stream in the request"},
+  {.key = "option.max_output_size", .level = scope::model, .type = kind::bytes, .fallback = "67108864", .help = "Largest answer", .least = 1, .notice = without_effect},
   {.key = "option.stop_sequence", .level = scope::model, .type = kind::list, .fallback = "", .help = "Texts at which every generation stops, beside those of the request"},
+
+  // What is measured.
+  {.key = "log_request_metric", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Log the times of every so many requests"},
+  {.key = "metrics_aggregation", .level = scope::model, .type = kind::integer, .fallback = "1000", .help = "How many requests that is", .least = 1, .most = 1000000000},
     // clang-format on
 });
 

@@ -21,13 +21,13 @@ using value =
     std::variant<std::monostate, bool, int64_t, double, std::string, std::vector<std::string>>;
 
 /// Where a value was found. Later ones do not simply win: see `resolve.hpp`.
-enum class source : uint8_t { fallback, variable, file, flag };
+enum class source : uint8_t { fallback, variable, file, flag, argument };
 
 /// Where a value came from, exactly enough to find it.
 struct origin {
   source from = source::fallback;
   std::string where =
-      "default"; ///< "serving.properties:3", "variable OPTION_DTYPE", "flag --dtype".
+      "default"; ///< E.g. "serving.properties:3", "variable OPTION_DTYPE", "flag --dtype".
 };
 
 /// All options with their values, read through typed getters:

@@ -27,9 +27,9 @@ constexpr std::chrono::milliseconds linger_time{2000};
 } // namespace
 
 connection::connection(std::shared_ptr<front_end> front, const std::shared_ptr<io_loop>& loop,
-                       stream_socket socket, std::string remote)
-    : front_(std::move(front)), loop_(loop), remote_(std::move(remote)),
-      transport_(std::move(socket), front_->tls), timer_(loop->context) {
+                       const listener_traits& traits, stream_socket socket, std::string remote)
+    : front_(std::move(front)), role_(traits.role), loop_(loop), remote_(std::move(remote)),
+      transport_(std::move(socket), traits.tls), timer_(loop->context) {
   front_->open.fetch_add(1, std::memory_order_relaxed);
   front_->state->counters.connections.add();
   front_->state->counters.open_connections.add(1);

@@ -31,9 +31,14 @@ struct io_loop {
 struct front_end {
   std::shared_ptr<front_state> state;
   std::unique_ptr<engine_link> engine;
-  std::shared_ptr<tls_context> tls;
   boost::asio::io_context parsing; ///< Large bodies are parsed here.
   std::atomic<size_t> open{0};
+};
+
+/// What connections of one listener have in common.
+struct listener_traits {
+  listener_role role = listener_role::everything;
+  std::shared_ptr<tls_context> tls; ///< Null: plain text.
 };
 
 /// One client. Answers its requests in their order; keeps a read pending while it answers, so that
@@ -41,7 +46,7 @@ struct front_end {
 class connection : public std::enable_shared_from_this<connection> {
 public:
   connection(std::shared_ptr<front_end> front, const std::shared_ptr<io_loop>& loop,
-             stream_socket socket, std::string remote);
+             const listener_traits& traits, stream_socket socket, std::string remote);
   ~connection();
 
   /// Begins to read. On the loop's thread, as everything here.
@@ -73,6 +78,7 @@ private:
     std::string model;            ///< For messages.
     std::optional<uint64_t> turn; ///< Of a key's request that has shown no sign of life yet.
     error_style errors = error_style::lmi;
+    std::shared_ptr<const dialect_settings> dialect; ///< The model's; null: the server's.
     std::unique_ptr<answer_writer> writer;
     std::shared_ptr<event_port> port;
     size_t complete = 0;
@@ -125,6 +131,7 @@ private:
   void on_timer();
 
   std::shared_ptr<front_end> front_;
+  listener_role role_;
   std::weak_ptr<io_loop> loop_;
   std::string remote_;
   transport transport_;

@@ -47,11 +47,11 @@ void connection::begin_exchange() {
   exchange_.since = clock::now();
   exchange_.errors = style_of(given->path);
   if (given->body.size() <= settings.inline_parse_bytes)
-    return dispatch(route(*front_->state, *given));
+    return dispatch(route(*front_->state, *given, role_));
   auto back = from_elsewhere([](connection& self, routed what) { self.dispatch(std::move(what)); });
   boost::asio::post(front_->parsing,
-                    [state = front_->state, given = std::move(*given),
-                     back = std::move(back)]() mutable { back(route(*state, given)); });
+                    [state = front_->state, role = role_, given = std::move(*given),
+                     back = std::move(back)]() mutable { back(route(*state, given, role)); });
 }
 
 void connection::refuse(int status, ec code, std::string_view type, std::string_view message) {
@@ -96,6 +96,7 @@ void connection::start_job(generation_job job) {
   if (!front_->state->keys.empty())
     exchange_.turn = job.requests.back().turn;
   exchange_.model = job.requests.front().model;
+  exchange_.dialect = std::move(job.settings);
   exchange_.writer = std::move(job.writer);
   scratch_.clear();
   auto wake = from_elsewhere([](connection& self) { self.take_events(); });
@@ -160,7 +161,7 @@ bool connection::take_batch(uint32_t part, event_batch& events) {
 }
 
 void connection::fail_job(const caf::error& why) {
-  const auto& settings = front_->state->settings.dialect;
+  const auto& settings = exchange_.dialect ? *exchange_.dialect : front_->state->settings.dialect;
   telemetry::log(log_level::info, exchange_.id, "failed: " + text_of(why));
   exchange_.model_failed = is_model_failure(code_of(why));
   for (auto& part : exchange_.parts)

@@ -91,6 +91,9 @@ reply lmi_reply(const dialect_settings& settings, std::string_view model, const 
   case ec::model_not_ready:
     return with_retry(lmi_error(settings.wlm_error_status, "ServiceUnavailableException",
                                 named("Model is not ready: ", shown)));
+  case ec::no_workers:
+    return with_retry(lmi_error(settings.wlm_error_status, "WlmShutdownException",
+                                named("All model workers has been shutdown: ", shown)));
   case ec::shutting_down:
     return with_retry(lmi_error(settings.wlm_error_status, "WlmException", "Worker shutting down"));
   case ec::out_of_memory:
@@ -119,10 +122,13 @@ int openai_status(ec code) {
     return 408;
   case ec::payload_too_large:
     return 413;
+  case ec::name_taken:
+    return 409;
   case ec::queue_full:
     return 429;
   case ec::slot_timeout:
   case ec::model_not_ready:
+  case ec::no_workers:
   case ec::shutting_down:
   case ec::out_of_memory:
     return 503;

@@ -48,21 +48,20 @@ std::string name_of(const Endpoint& endpoint) {
 } // namespace
 
 listener::listener(std::shared_ptr<front_end> front, std::vector<std::shared_ptr<io_loop>> loops,
-                   size_t max_connections)
-    : front_(std::move(front)), loops_(std::move(loops)), max_connections_(max_connections),
-      tcp_(loops_.front()->context), unix_(loops_.front()->context),
-      pause_(loops_.front()->context) {}
+                   listen_address where, listener_traits traits, size_t max_connections)
+    : front_(std::move(front)), loops_(std::move(loops)), where_(std::move(where)),
+      traits_(std::move(traits)), max_connections_(max_connections), tcp_(loops_.front()->context),
+      unix_(loops_.front()->context), pause_(loops_.front()->context) {}
 
 caf::error listener::open() {
-  const auto& settings = front_->state->settings;
-  return settings.unix_path.empty() ? open_tcp(settings) : open_unix(settings);
+  return where_.unix_path.empty() ? open_tcp() : open_unix();
 }
 
-caf::error listener::open_tcp(const server_settings& settings) {
-  auto where = settings.address + ":" + std::to_string(settings.port);
+caf::error listener::open_tcp() {
+  auto where = where_.host + ":" + std::to_string(where_.port);
   boost::system::error_code error;
   tcp::resolver resolver{loops_.front()->context};
-  auto found = resolver.resolve(settings.address, std::to_string(settings.port),
+  auto found = resolver.resolve(where_.host, std::to_string(where_.port),
                                 tcp::resolver::passive | tcp::resolver::numeric_service, error);
   if (error || found.empty())
     return cannot_listen(where, error, "; give an address of this machine with --host");
@@ -79,37 +78,36 @@ caf::error listener::open_tcp(const server_settings& settings) {
 }
 
 /// A socket's file shows up only with `listen`: whoever waits for it takes it for an open door.
-caf::error listener::open_unix(const server_settings& settings) {
+caf::error listener::open_unix() {
   boost::system::error_code error;
   try {
-    unix_endpoint_ = {settings.unix_path};
+    unix_endpoint_ = {where_.unix_path};
   } catch (const std::exception& x) {
     return caf::make_error(ec::bad_option,
-                           "cannot listen on unix:" + settings.unix_path + ": " + x.what());
+                           "cannot listen on unix:" + where_.unix_path + ": " + x.what());
   }
   asio::local::stream_protocol::socket probe{loops_.front()->context};
   probe.connect(unix_endpoint_, error);
   if (!error)
-    return cannot_listen("unix:" + settings.unix_path, asio::error::address_in_use, other_path);
+    return cannot_listen("unix:" + where_.unix_path, asio::error::address_in_use, other_path);
   // A file that a former process left behind would keep us from binding.
   if (error == asio::error::connection_refused)
-    ::unlink(settings.unix_path.c_str());
+    ::unlink(where_.unix_path.c_str());
   return {};
 }
 
 caf::error listener::listen() {
-  const auto& settings = front_->state->settings;
   boost::system::error_code error;
-  if (!settings.unix_path.empty()) {
+  if (!where_.unix_path.empty()) {
     unix_.open(unix_endpoint_.protocol(), error);
     if (!error)
       unix_.bind(unix_endpoint_, error);
     if (!error)
       unix_.listen(backlog, error);
-    return error ? cannot_listen("unix:" + settings.unix_path, error, other_path) : caf::error{};
+    return error ? cannot_listen("unix:" + where_.unix_path, error, other_path) : caf::error{};
   }
   tcp_.listen(backlog, error);
-  return error ? cannot_listen(settings.address + ":" + std::to_string(port_), error, other_port)
+  return error ? cannot_listen(where_.host + ":" + std::to_string(port_), error, other_port)
                : caf::error{};
 }
 
@@ -126,7 +124,7 @@ void listener::close() {
   tcp_.close(ignored);
   if (unix_.is_open()) {
     unix_.close(ignored);
-    ::unlink(front_->state->settings.unix_path.c_str());
+    ::unlink(where_.unix_path.c_str());
   }
 }
 
@@ -166,11 +164,12 @@ void listener::take(stream_socket socket, const std::shared_ptr<io_loop>& loop,
   if (front_->open.load(std::memory_order_relaxed) >= max_connections_) {
     boost::system::error_code ignored;
     socket.non_blocking(true, ignored);
-    if (!front_->tls)
+    if (!traits_.tls)
       socket.write_some(asio::buffer(full_answer()), ignored);
     return;
   }
-  auto client = std::make_shared<connection>(front_, loop, std::move(socket), std::move(remote));
+  auto client =
+      std::make_shared<connection>(front_, loop, traits_, std::move(socket), std::move(remote));
   asio::post(loop->context, [loop = loop.get(), client = std::move(client)] {
     loop->connections.insert(client);
     client->start();

@@ -17,7 +17,7 @@ namespace troupe::http {
 class listener : public std::enable_shared_from_this<listener> {
 public:
   listener(std::shared_ptr<front_end> front, std::vector<std::shared_ptr<io_loop>> loops,
-           size_t max_connections);
+           listen_address where, listener_traits traits, size_t max_connections);
 
   /// Takes the port, or looks whether the path is free. Any thread, before `listen`. Errors:
   /// ec::bad_option.
@@ -32,14 +32,16 @@ public:
   uint16_t port() const { return port_; }
 
 private:
-  caf::error open_tcp(const server_settings& settings);
-  caf::error open_unix(const server_settings& settings);
+  caf::error open_tcp();
+  caf::error open_unix();
   template <class Acceptor>
   void accept(Acceptor& acceptor);
   void take(stream_socket socket, const std::shared_ptr<io_loop>& loop, std::string remote);
 
   std::shared_ptr<front_end> front_;
   std::vector<std::shared_ptr<io_loop>> loops_;
+  listen_address where_;
+  listener_traits traits_;
   size_t max_connections_;
   size_t next_ = 0;
   boost::asio::basic_socket_acceptor<boost::asio::ip::tcp, boost::asio::io_context::executor_type>

@@ -139,20 +139,40 @@ std::vector<family> front_families(const front_metrics& metrics, const server_fa
 }
 
 std::vector<family> derived_families(const std::vector<family>& from) {
-  constexpr double microseconds = 1e6;
+  struct derivation {
+    std::string_view ours, name, help;
+    double scale;
+  };
+  static constexpr derivation known[] = {
+      {"troupe_request_seconds", "RequestLatency",
+       "Microseconds from a request's arrival to its last event.", 1e6},
+      {"troupe_queue_seconds", "QueueTime",
+       "Microseconds from a sequence's submission to its first step.", 1e6},
+      {"troupe_slot_timeouts_total", "RollingBatchTimeout_total",
+       "Sequences that got no slot in time.", 1},
+      {"troupe_loading_errors_total", "ModelLoadingError_total",
+       "Times that the model could not be loaded.", 1},
+      {"troupe_load_microseconds", "LoadModel", "Microseconds that loading took.", 1},
+      {"troupe_register_microseconds", "RegisterWorkflow",
+       "Microseconds from the registration to the model's readiness.", 1},
+      {"troupe_download_microseconds", "DownloadModel",
+       "Microseconds that fetching the model and reading its settings took.", 1},
+  };
   std::vector<family> out;
-  for (const auto& one : from)
-    if (one.name == "troupe_request_seconds") {
-      auto copy = one;
-      copy.name = "RequestLatency";
-      copy.help = "Microseconds from a request's arrival to its last event.";
+  for (const auto& one : known)
+    for (const auto& ours : from) {
+      if (ours.name != one.ours)
+        continue;
+      auto copy = ours;
+      copy.name = one.name;
+      copy.help = one.help;
       for (auto& x : copy.samples) {
         for (auto& label : x.labels)
           if (label.name == "model")
             label.name = "Model";
         for (auto& bound : x.bounds)
-          bound *= microseconds;
-        x.sum *= microseconds;
+          bound *= one.scale;
+        x.sum *= one.scale;
       }
       out.push_back(std::move(copy));
     }

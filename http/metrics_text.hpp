@@ -37,7 +37,8 @@ struct server_facts {
 std::vector<telemetry::family> front_families(const front_metrics& metrics,
                                               const server_facts& facts);
 
-/// RequestLatency in microseconds out of our histogram in seconds; empty when that is missing.
+/// DJL Serving's families of a model (RequestLatency, QueueTime, LoadModel, ...) out of ours, in
+/// microseconds; without those that are missing.
 std::vector<telemetry::family> derived_families(const std::vector<telemetry::family>& from);
 
 /// Text exposition format 0.0.4.

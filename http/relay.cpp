@@ -5,6 +5,7 @@
 #include "troupe/config/error.hpp"
 #include "troupe/http/dialects/tokenize.hpp"
 #include "troupe/http/errors.hpp"
+#include "troupe/http/registration.hpp"
 
 namespace troupe::http {
 
@@ -106,11 +107,13 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
     return
         [=](caf::error& why) { answer(error_reply(style, state->settings.dialect, model, why)); };
   };
-  if (auto* view = std::get_if<engine_query::status_view>(&query.what)) {
+  if (auto* view = std::get_if<status_view>(&query.what)) {
     self->request(engine, caf::infinite, status_atom_v)
-        .then([=, view = std::move(*view)](
-                  const std::vector<model_status>& models) { answer(view(models)); },
-              failed({}));
+        .then(
+            [=, view = std::move(*view)](std::vector<model_status>& models) {
+              answer(view(state->models.complete(std::move(models))));
+            },
+            failed({}));
     return;
   }
   if (auto* given = std::get_if<tokenize_request>(&query.what))
@@ -120,13 +123,52 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
     self->request(engine, caf::infinite, *given)
         .then([=](const std::string& text) { answer(detokenize_reply(text)); },
               failed(given->model));
+  else if (auto* given = std::get_if<worker_scaling>(&query.what))
+    self->request(engine, caf::infinite, *given)
+        .then([=](const std::vector<model_status>& models) { answer(scaled_reply(models)); },
+              [=, wanted = *given](const caf::error& why) {
+                // The engine has not heard yet of what is being prepared.
+                auto early =
+                    code_of(why) == ec::model_not_found && state->models.knows(wanted.model);
+                answer(management_error(
+                    wanted.model, wanted.version,
+                    early ? caf::make_error(ec::model_not_ready,
+                                            "Model or workflow is not ready: " + wanted.model)
+                          : why));
+              });
+}
+
+/// Answers at once or when the model has loaded, as the request says.
+void answer_registration(caf::actor_system& system, const engine_actor& engine,
+                         const std::shared_ptr<front_state>& state, registration_request asked,
+                         const answer_function& answer) {
+  auto wanted = asked.wanted;
+  auto refused = [=, name = wanted.name, version = wanted.version](const caf::error& why) {
+    answer(management_error(name, version, why));
+  };
+  if (!asked.synchronous) {
+    auto taken = register_model(system, engine, state, std::move(wanted), on_failure::list,
+                                [](const caf::expected<model_status>&) {});
+    return taken ? refused(taken) : answer(registered_reply(asked));
+  }
+  auto over = [=, asked = std::move(asked)](const caf::expected<model_status>& status) {
+    if (status)
+      answer(registered_reply(asked));
+    else
+      refused(status.error());
+  };
+  if (auto taken = register_model(system, engine, state, std::move(wanted), on_failure::forget,
+                                  std::move(over)))
+    refused(taken);
 }
 
 class actor_link final : public engine_link {
 public:
-  actor_link(caf::actor_system& system, engine_actor engine,
-             std::shared_ptr<const front_state> state)
+  actor_link(caf::actor_system& system, engine_actor engine, std::shared_ptr<front_state> state)
       : system_(system), engine_(std::move(engine)), state_(std::move(state)) {}
+
+  /// What is being fetched for nobody would hold the process up.
+  ~actor_link() override { state_->models.stop(); }
 
   std::unique_ptr<engine_ticket> submit(generation_request request,
                                         std::shared_ptr<event_port> port, uint32_t part) override {
@@ -135,6 +177,14 @@ public:
   }
 
   void ask(engine_query query, answer_function answer) override {
+    if (auto* asked = std::get_if<registration_request>(&query.what))
+      return answer_registration(system_, engine_, state_, std::move(*asked), answer);
+    if (auto* wanted = std::get_if<unregistration_request>(&query.what))
+      return unregister_model(
+          system_, engine_, state_, *wanted, [answer, wanted = *wanted](const caf::error& why) {
+            answer(why ? management_error(wanted.model, wanted.version.value_or(""), why)
+                       : unregistered_reply(wanted.model));
+          });
     if (state_->metrics)
       state_->metrics->sent(actor_kind::engine);
     system_.spawn([engine = engine_, query = std::move(query), state = state_,
@@ -146,13 +196,13 @@ public:
 private:
   caf::actor_system& system_;
   engine_actor engine_;
-  std::shared_ptr<const front_state> state_;
+  std::shared_ptr<front_state> state_;
 };
 
 } // namespace
 
 std::unique_ptr<engine_link> link_engine(caf::actor_system& system, engine_actor engine,
-                                         std::shared_ptr<const front_state> state) {
+                                         std::shared_ptr<front_state> state) {
   return std::make_unique<actor_link>(system, std::move(engine), std::move(state));
 }
 

@@ -34,6 +34,6 @@ relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation
 
 /// The link to an engine actor.
 std::unique_ptr<engine_link> link_engine(caf::actor_system& system, engine_actor engine,
-                                         std::shared_ptr<const front_state> state);
+                                         std::shared_ptr<front_state> state);
 
 } // namespace troupe::http

@@ -20,6 +20,14 @@ constexpr auto table = std::to_array<route_entry>({
   {"/predictions/{model}/{version}", "POST", access::guarded, "lmi", "The same, by one version of it", "Invocation", "Any"},
   {"/models/{model}/invoke", "POST", access::guarded, "lmi", "The same, under another path", "Invocation", "Any"},
 
+  {"/models", "GET POST", access::guarded, "management", "Lists models, or registers one", "", "Object"},
+  {"/models/{model}", "GET PUT DELETE", access::guarded, "management", "Describes, scales or unregisters a model", "", "Any"},
+  {"/models/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "The same for one version of it", "", "Any"},
+  {"/workflows", "GET POST", access::guarded, "management", "Lists workflows, each of one model", "", "Object"},
+  {"/workflows/{model}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}", "", "Any"},
+  {"/workflows/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}/{version}", "", "Any"},
+  {"/server/logging", "POST", access::guarded, "management", "Sets the least severe log line that is written", "", "Object"},
+
   {"/v1/chat/completions", "POST", access::guarded, "openai", "Answers a chat", "ChatRequest", "ChatCompletion"},
   {"/v1/completions", "POST", access::guarded, "openai", "Continues texts", "CompletionRequest", "Completion"},
   {"/v1/models", "GET", access::guarded, "openai", "What is served", "", "ModelList"},

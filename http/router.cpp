@@ -1,7 +1,9 @@
 #include "troupe/http/router.hpp"
 
 #include <charconv>
+#include <type_traits>
 
+#include "troupe/actors/telemetry/log.hpp"
 #include "troupe/config/error.hpp"
 #include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/dialects/openai_chat.hpp"
@@ -89,17 +91,56 @@ std::variant<payload, problem> read_payload(const request& r, bool json_only) {
   return payload{with_inputs(json::valid_utf8(r.body)), {}};
 }
 
+/// A query parameter, or a header of that name.
+std::string named_outside(const request& r, std::string_view name) {
+  if (auto* given = r.query_value(name); given && !given->empty())
+    return *given;
+  auto* given = r.header(name);
+  return given ? *given : std::string{};
+}
+
+/// Which model a request is for, and how that one answers.
+struct addressee {
+  std::string model; ///< Empty: the engine finds out.
+  std::string version;
+  std::shared_ptr<const dialect_settings> dialect; ///< Null: the server's.
+};
+
+/// Contract http.md §4.1; the body's "model" selects on OpenAI's routes only.
+addressee find_addressee(const front_state& state, const request& r, const addressee& by_path,
+                         const payload& given, bool v1_route) {
+  auto out = by_path;
+  if (out.model.empty())
+    out.model = named_outside(r, "model_name");
+  if (out.model.empty())
+    out.model = given.model;
+  if (out.version.empty())
+    out.version = named_outside(r, "model_version");
+  auto wanted = out.model;
+  if (auto* name = given.body.find("model");
+      v1_route && wanted.empty() && name && name->as_string())
+    // Placeholders, as clients of a single model send them, mean none unless a model is called so.
+    wanted = state.models.knows(*name->as_string())
+                 ? *name->as_string()
+                 : named_model({.settings = state.settings.dialect, .v1_route = true},
+                               *name->as_string());
+  auto chosen = state.models.choose(wanted, out.version);
+  if (!chosen)
+    return out; // The engine says what is wrong with it.
+  out.model = chosen->name;
+  out.version = chosen->version;
+  out.dialect = chosen->dialect;
+  return out;
+}
+
 /// What the request says about itself outside its body.
 std::variant<job_context, reply> read_context(const front_state& state, const request& r,
-                                              std::string_view model, error_style style) {
-  job_context out{.settings = state.settings.dialect, .id = r.id, .model = std::string{model}};
+                                              const addressee& to, error_style style) {
+  job_context out{.settings = to.dialect ? *to.dialect : state.settings.dialect,
+                  .id = r.id,
+                  .model = to.model,
+                  .version = to.version};
   out.v1_route = style == error_style::openai;
-  if (out.model.empty())
-    if (auto* name = r.query_value("model_name"))
-      out.model = *name;
-  if (out.model.empty())
-    if (auto* name = r.header("model_name"))
-      out.model = *name;
   if (auto* priority = r.header("x-priority")) {
     auto [end, error] =
         std::from_chars(priority->data(), priority->data() + priority->size(), out.priority);
@@ -136,7 +177,7 @@ std::optional<reply> answer_early(const front_state& state, const request& r, er
 }
 
 /// @param parse Null: chosen by the body.
-routed generate(const front_state& state, const request& r, std::string_view model,
+routed generate(const front_state& state, const request& r, const addressee& by_path,
                 error_style style, parser parse) {
   auto refused = [&](const problem& why) {
     auto out = problem_reply(style, why);
@@ -145,21 +186,21 @@ routed generate(const front_state& state, const request& r, std::string_view mod
   };
   if (auto answer = answer_early(state, r, style))
     return std::move(*answer);
-  auto context = read_context(state, r, model, style);
-  if (auto* refusal = std::get_if<reply>(&context))
-    return std::move(*refusal);
-  auto& about = std::get<job_context>(context);
   auto content = read_payload(r, style != error_style::lmi);
   if (auto* why = std::get_if<problem>(&content))
     return refused(*why);
   auto& given = std::get<payload>(content);
-  if (about.model.empty())
-    about.model = given.model;
-  auto job = (parse ? parse : choose_parser(given.body))(given.body, about);
+  auto to = find_addressee(state, r, by_path, given, style == error_style::openai);
+  auto context = read_context(state, r, to, style);
+  if (auto* refusal = std::get_if<reply>(&context))
+    return std::move(*refusal);
+  auto job =
+      (parse ? parse : choose_parser(given.body))(given.body, std::get<job_context>(context));
   if (auto* why = std::get_if<problem>(&job))
     return refused(*why);
   auto& out = std::get<generation_job>(job);
   out.errors = style;
+  out.settings = std::move(to.dialect);
   if (auto* wait = r.header("x-synchronous"))
     out.asynchronous = lower(*wait) == "false";
   auto* trace = r.header("traceparent");
@@ -176,16 +217,18 @@ routed generate(const front_state& state, const request& r, std::string_view mod
 template <class Request>
 routed ask(const front_state& state, const request& r,
            std::variant<Request, problem> (*parse)(const json::value&, const job_context&)) {
-  auto context = read_context(state, r, {}, error_style::openai);
-  if (auto* refusal = std::get_if<reply>(&context))
-    return std::move(*refusal);
   auto content = read_payload(r, true);
   if (auto* why = std::get_if<problem>(&content))
     return problem_reply(error_style::openai, *why);
-  auto& body = std::get<payload>(content).body;
-  auto parsed = parse(body, std::get<job_context>(context));
+  auto& given = std::get<payload>(content);
+  auto to = find_addressee(state, r, {}, given, true);
+  auto context = read_context(state, r, to, error_style::openai);
+  if (auto* refusal = std::get_if<reply>(&context))
+    return std::move(*refusal);
+  auto parsed = parse(given.body, std::get<job_context>(context));
   if (auto* why = std::get_if<problem>(&parsed))
     return problem_reply(error_style::openai, *why);
+  std::get<Request>(parsed).version = to.version;
   return engine_query{.what = std::move(std::get<Request>(parsed)), .errors = error_style::openai};
 }
 
@@ -262,20 +305,60 @@ std::optional<routed> tgi_routes(const front_state& state, const request& r) {
 }
 
 /// The model that an inference path names; nullopt when the path is no inference route.
-std::optional<std::string_view> inference_model(const path_parts& at) {
+std::optional<addressee> inference_model(const path_parts& at) {
+  auto named = [&](std::string_view version) {
+    return addressee{std::string{at[1]}, std::string{version}, nullptr};
+  };
   if (at.size() == 1 && at[0] == "invocations")
-    return std::string_view{};
+    return addressee{};
   if (at.size() == 2 && at[0] == "predictions")
-    return at[1];
+    return named({});
+  if (at.size() == 3 && at[0] == "predictions")
+    return named(at[2]);
   if (at.size() == 3 && at[0] == "models" && at[2] == "invoke")
-    return at[1];
+    return named({});
   return std::nullopt;
+}
+
+bool is_management(const path_parts& at) {
+  return !at.empty() && (at[0] == "models" || at[0] == "workflows") && !inference_model(at);
+}
+
+routed manage(const front_state& state, const request& r, const path_parts& at) {
+  auto call = read_management(r, at);
+  if (auto* answer = std::get_if<reply>(&call))
+    return std::move(*answer);
+  if (std::holds_alternative<registration_request>(call) && !state.source)
+    return lmi_error(400, "BadRequestException",
+                     "This server loads no further models: its host application does.");
+  engine_query out;
+  std::visit(
+      [&](auto& what) {
+        if constexpr (!std::is_same_v<std::decay_t<decltype(what)>, reply>)
+          out.what = std::move(what);
+      },
+      call);
+  return out;
+}
+
+/// POST /server/logging?level=LEVEL.
+routed set_logging(const request& r) {
+  if (r.method != "POST")
+    return wrong_method(error_style::lmi);
+  auto* given = r.query_value("level");
+  auto level = telemetry::log_level_of(given ? lower(*given) : "info");
+  if (!level)
+    return lmi_error(400, "BadRequestException",
+                     "level must be trace, debug, info, warn, error, fatal or off, not \"" +
+                         *given + "\"");
+  telemetry::set_log_level(*level);
+  return status_reply("OK");
 }
 
 routed options(const path_parts& at) {
   auto model = inference_model(at);
-  if (model && !model->empty())
-    return engine_query{.what = options_view(std::string{*model})};
+  if (model && !model->model.empty())
+    return engine_query{.what = options_view(model->model)};
   reply out;
   out.body = "{}";
   return out;
@@ -338,7 +421,7 @@ std::optional<reply> check_key(const front_state& state, request& r) {
   return unauthorized_reply(style_of(r.path), bearer || plain);
 }
 
-routed route(const front_state& state, request& r) {
+routed route(const front_state& state, request& r, listener_role role) {
   auto at = split(r.path);
   auto style = style_of(r.path);
   if (!find_route(r.path))
@@ -349,6 +432,13 @@ routed route(const front_state& state, request& r) {
     return lmi_error(400, "BadRequestException", "The handler can't be overridden in a request");
   if (r.method == "OPTIONS")
     return options(at);
+  if (r.path == "/metrics" || r.path == "/server/metrics")
+    return show_metrics(state, r);
+  const bool management = is_management(at) || r.path == "/server/logging";
+  if (role != listener_role::everything && management != (role == listener_role::management))
+    return unknown_route(style);
+  if (management)
+    return r.path == "/server/logging" ? set_logging(r) : manage(state, r, at);
   if (r.path == "/ping")
     return state.draining.load(std::memory_order_relaxed)
                ? routed{draining_reply()}
@@ -357,13 +447,8 @@ routed route(const front_state& state, request& r) {
                                                         state.failures.exceeded()})}};
   if (r.path == "/openapi.json")
     return show_description(state, r);
-  if (r.path == "/metrics" || r.path == "/server/metrics")
-    return show_metrics(state, r);
   if (auto model = inference_model(at))
     return generate(state, r, *model, error_style::lmi, nullptr);
-  if (at.size() == 3 && at[0] == "predictions")
-    return lmi_error(404, "ModelNotFoundException",
-                     "Model or workflow not found: " + std::string{at[1]});
   if (!at.empty() && at[0] == "v1")
     return v1_routes(state, r, at);
   if (auto answer = tgi_routes(state, r))

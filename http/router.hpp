@@ -12,16 +12,23 @@
 #include "troupe/http/dialects/dialect.hpp"
 #include "troupe/http/error_rates.hpp"
 #include "troupe/http/errors.hpp"
+#include "troupe/http/management.hpp"
 #include "troupe/http/message.hpp"
 #include "troupe/http/metrics_text.hpp"
+#include "troupe/http/model_catalogue.hpp"
+#include "troupe/http/model_source.hpp"
 #include "troupe/http/settings.hpp"
 
 namespace troupe::http {
 
-/// A question to the engine that one message answers, and how its answer is shown.
+/// Which routes a listener has: all, or one half of them when each has a listener of its own.
+enum class listener_role : uint8_t { everything, inference, management };
+
+/// A question to the engine, or a change to its models, and whose error bodies its answer has.
 struct engine_query {
-  using status_view = std::function<reply(const std::vector<model_status>&)>;
-  std::variant<status_view, tokenize_request, detokenize_request> what;
+  std::variant<status_view, tokenize_request, detokenize_request, registration_request,
+               worker_scaling, unregistration_request>
+      what;
   error_style errors = error_style::lmi;
 };
 
@@ -37,6 +44,8 @@ struct front_state {
   mutable key_ring keys; ///< Locks by itself, as do the results.
   mutable async_results results;
   std::atomic<bool> draining{false};
+  model_catalogue models;
+  model_source source; ///< Null: no models can be registered.
 
   explicit front_state(server_settings s = {})
       : settings(std::move(s)), failures(settings.error_rates), keys(settings.api_keys),
@@ -56,7 +65,7 @@ std::optional<reply> check_key(const front_state& state, request& r);
 
 /// Finds out what a request wants: an answer at once, a generation, or a question to the engine.
 /// Touches neither actors nor sockets; any thread. Parses the body, so large ones take a while.
-routed route(const front_state& state, request& r);
+routed route(const front_state& state, request& r, listener_role role = listener_role::everything);
 
 /// The error bodies that a path's clients understand.
 error_style style_of(std::string_view path);

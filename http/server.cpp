@@ -13,6 +13,7 @@
 
 #include "troupe/http/connection.hpp"
 #include "troupe/http/listener.hpp"
+#include "troupe/http/registration.hpp"
 #include "troupe/http/relay.hpp"
 
 namespace troupe::http {
@@ -74,7 +75,9 @@ uint64_t raise_file_limit() {
 struct server::parts {
   std::vector<std::shared_ptr<io_loop>> loops;
   std::shared_ptr<front_end> front = std::make_shared<front_end>();
-  std::shared_ptr<listener> acceptor;
+  std::vector<std::shared_ptr<listener>> acceptors; ///< The second one: of the management API.
+  caf::actor_system* system = nullptr;
+  engine_actor engine;
   std::vector<work_guard> guards;
   std::vector<std::thread> threads;
 
@@ -87,6 +90,29 @@ struct server::parts {
       });
   }
 
+  /// Takes the addresses.
+  caf::error open(const std::shared_ptr<tls_context>& tls) {
+    const auto& settings = front->state->settings;
+    const auto limit = connection_limit(settings.max_connections);
+    auto add = [&](listen_address where, listener_role role) {
+      listener_traits traits{role, where.tls ? tls : nullptr};
+      acceptors.push_back(
+          std::make_shared<listener>(front, loops, std::move(where), std::move(traits), limit));
+      return acceptors.back()->open();
+    };
+    auto role = settings.management ? listener_role::inference : listener_role::everything;
+    if (auto error =
+            add({settings.address, settings.port, settings.unix_path, tls && settings.tls}, role))
+      return error;
+    return settings.management ? add(*settings.management, listener_role::management)
+                               : caf::error{};
+  }
+
+  void close() {
+    for (auto& acceptor : acceptors)
+      acceptor->close();
+  }
+
   void run(asio::io_context& context) {
     guards.emplace_back(asio::make_work_guard(context));
     threads.emplace_back([&context] { context.run(); });
@@ -97,7 +123,7 @@ server::server(std::unique_ptr<parts> parts) : parts_(std::move(parts)) {}
 
 caf::expected<std::unique_ptr<server>> server::open(caf::actor_system& system, engine_actor engine,
                                                     telemetry::metrics_ptr metrics,
-                                                    server_settings settings) {
+                                                    server_settings settings, model_source source) {
   auto made = std::make_unique<parts>();
   auto& front = *made->front;
   front.state = std::make_shared<front_state>(std::move(settings));
@@ -105,42 +131,52 @@ caf::expected<std::unique_ptr<server>> server::open(caf::actor_system& system, e
   state.metrics = std::move(metrics);
   state.facts.host = host_name();
   state.facts.version = state.settings.version;
-  if (state.settings.tls || !state.settings.certificate_file.empty()) {
+  state.source = std::move(source);
+  // A certificate alone asks for https, too.
+  state.settings.tls = state.settings.tls || !state.settings.certificate_file.empty();
+  std::shared_ptr<tls_context> used;
+  if (state.settings.tls || (state.settings.management && state.settings.management->tls)) {
     auto tls = open_tls(state.settings, state.facts.host);
     if (!tls)
       return std::move(tls.error());
-    front.tls = std::move(*tls);
+    used = std::move(*tls);
     // OpenSSL writes to sockets without a way to suppress the signal.
     std::signal(SIGPIPE, SIG_IGN);
   }
   for (uint32_t i = 0; i < thread_count(state.settings.threads); ++i)
     made->loops.push_back(std::make_shared<io_loop>());
-  made->acceptor = std::make_shared<listener>(made->front, made->loops,
-                                              connection_limit(state.settings.max_connections));
-  if (auto error = made->acceptor->open())
+  if (auto error = made->open(used))
     return error;
+  made->system = &system;
+  made->engine = engine;
   front.engine = link_engine(system, std::move(engine), front.state);
   return std::unique_ptr<server>{new server{std::move(made)}};
 }
 
 caf::error server::listen() {
   auto& p = *parts_;
-  if (auto error = p.acceptor->listen())
-    return error;
+  for (auto& acceptor : p.acceptors)
+    if (auto error = acceptor->listen())
+      return error;
   p.front->state->facts.startup_microseconds =
       std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - process_start)
           .count();
   for (auto& loop : p.loops)
     p.run(loop->context);
   p.run(p.front->parsing);
-  asio::post(p.loops.front()->context, [acceptor = p.acceptor] { acceptor->start(); });
+  asio::post(p.loops.front()->context, [all = p.acceptors] {
+    for (auto& acceptor : all)
+      acceptor->start();
+  });
   return {};
 }
 
 caf::expected<std::unique_ptr<server>> server::start(caf::actor_system& system, engine_actor engine,
                                                      telemetry::metrics_ptr metrics,
-                                                     server_settings settings) {
-  auto made = open(system, std::move(engine), std::move(metrics), std::move(settings));
+                                                     server_settings settings,
+                                                     model_source source) {
+  auto made =
+      open(system, std::move(engine), std::move(metrics), std::move(settings), std::move(source));
   if (made)
     if (auto error = (*made)->listen())
       return error;
@@ -152,7 +188,17 @@ server::~server() {
 }
 
 uint16_t server::port() const {
-  return parts_->acceptor->port();
+  return parts_->acceptors.front()->port();
+}
+
+uint16_t server::management_port() const {
+  return parts_->acceptors.back()->port();
+}
+
+caf::error server::register_model(config::model_request wanted,
+                                  std::function<void(caf::expected<model_status>)> done) {
+  return http::register_model(*parts_->system, parts_->engine, parts_->front->state,
+                              std::move(wanted), on_failure::list, std::move(done));
 }
 
 void server::begin_drain() {
@@ -162,11 +208,14 @@ void server::begin_drain() {
 
 void server::stop(std::chrono::milliseconds grace) {
   if (parts_->threads.empty())
-    return parts_->acceptor->close();
+    return parts_->close();
   auto until = std::chrono::steady_clock::now() + grace;
   auto& p = *parts_;
   p.front->state->draining.store(true);
-  asio::post(p.loops.front()->context, [acceptor = p.acceptor] { acceptor->close(); });
+  asio::post(p.loops.front()->context, [all = p.acceptors] {
+    for (auto& acceptor : all)
+      acceptor->close();
+  });
   p.on_every_loop(&connection::drain);
   while (p.front->open.load() > 0 && std::chrono::steady_clock::now() < until)
     std::this_thread::sleep_for(std::chrono::milliseconds{5});

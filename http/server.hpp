@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include <caf/expected.hpp>
@@ -9,6 +10,8 @@
 
 #include "troupe/actors/interfaces.hpp"
 #include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/config/model_request.hpp"
+#include "troupe/http/model_source.hpp"
 #include "troupe/http/settings.hpp"
 
 namespace troupe::http {
@@ -20,20 +23,22 @@ class server {
 public:
   /// Takes the address, so that nobody else can, but refuses connections until `listen`.
   /// @param metrics Rendered at /metrics; may be null.
+  /// @param source Prepares the models that `register_model` and the management API ask for; null:
+  /// the host application loads its models into the engine by itself.
   /// Errors: ec::bad_option with address and reason when the port is taken, the name cannot be
   /// resolved, or the certificate is unusable.
   static caf::expected<std::unique_ptr<server>> open(caf::actor_system& system, engine_actor engine,
                                                      telemetry::metrics_ptr metrics,
-                                                     server_settings settings);
+                                                     server_settings settings,
+                                                     model_source source = nullptr);
 
   /// Answers from now on. Once. Errors: ec::bad_option when somebody else was faster.
   caf::error listen();
 
   /// `open` and `listen`.
-  static caf::expected<std::unique_ptr<server>> start(caf::actor_system& system,
-                                                      engine_actor engine,
-                                                      telemetry::metrics_ptr metrics,
-                                                      server_settings settings);
+  static caf::expected<std::unique_ptr<server>>
+  start(caf::actor_system& system, engine_actor engine, telemetry::metrics_ptr metrics,
+        server_settings settings, model_source source = nullptr);
 
   /// Stops at once if `stop` was not called.
   ~server();
@@ -42,6 +47,16 @@ public:
 
   /// The port that is listened on; 0 for a Unix socket.
   uint16_t port() const;
+
+  /// The port of the management API; that of everything else unless it has an address of its own.
+  uint16_t management_port() const;
+
+  /// Prepares and loads a model, which answers from then on; before `listen` too. It is listed at
+  /// once, and stays listed when it fails. Returns at once. Errors: ec::name_taken, and then `done`
+  /// is not called.
+  /// @param done Called once, from some other thread. Errors: those of the source and of loading.
+  caf::error register_model(config::model_request wanted,
+                            std::function<void(caf::expected<model_status>)> done);
 
   /// From now on /ping answers 503, every answer closes its connection, and idle connections are
   /// closed. Returns at once. New requests are still read: the engine refuses them.

@@ -35,6 +35,14 @@ struct dialect_settings {
   int server_error_status = 500; ///< server_error_http_code
 };
 
+/// Where a listener listens.
+struct listen_address {
+  std::string host = "127.0.0.1"; ///< Host name or literal address; ignored with `unix_path`.
+  uint16_t port = 8080;
+  std::string unix_path;
+  bool tls = false;
+};
+
 struct server_settings {
   std::string address = "127.0.0.1"; ///< Host name or literal address; ignored with `unix_path`.
   uint16_t port = 8080;              ///< 0 = any free one; `server::port` tells which.
@@ -42,6 +50,8 @@ struct server_settings {
   bool tls = false;                  ///< Serve https.
   std::string certificate_file; ///< PEM chain; empty = a self-signed certificate made at start.
   std::string private_key_file; ///< PEM key that belongs to it.
+  /// Set: the management API is served there, and only there; otherwise beside everything else.
+  std::optional<listen_address> management;
   std::string keystore_file;    ///< PKCS12 with certificate and key, in place of the PEM files.
   std::string keystore_password;
   uint32_t threads = 0; ///< I/O threads (number_of_netty_threads); 0 = by cores.

@@ -1,6 +1,7 @@
 #include "troupe/http/status_views.hpp"
 
 #include <algorithm>
+#include <map>
 
 #include "troupe/http/dialects/sampling.hpp"
 #include "troupe/http/errors.hpp"
@@ -10,16 +11,18 @@ namespace troupe::http {
 
 namespace {
 
-std::string_view health(model_state state) {
+/// Versions of one name share its place in /ping; the worst of them is shown.
+int urgency(model_state state) {
   switch (state) {
-  case model_state::loading:
-    return "PENDING";
   case model_state::failed:
-    return "FAILED";
+    return 3;
+  case model_state::loading:
+    return 2;
   case model_state::ready:
-    return "Healthy";
+  case model_state::stopped:
+    return 0;
   default:
-    return "Unhealthy";
+    return 1;
   }
 }
 
@@ -35,6 +38,20 @@ void append_model(std::string& out, const model_status& model) {
 
 } // namespace
 
+std::string_view health_of(model_state state) {
+  switch (state) {
+  case model_state::loading:
+    return "PENDING";
+  case model_state::failed:
+    return "FAILED";
+  case model_state::ready:
+  case model_state::stopped:
+    return "Healthy";
+  default:
+    return "Unhealthy";
+  }
+}
+
 status_view ping_view(const ping_rules& rules) {
   return [=](const std::vector<model_status>& models) {
     reply out;
@@ -43,11 +60,17 @@ status_view ping_view(const ping_rules& rules) {
       return std::any_of(models.begin(), models.end(),
                          [=](const model_status& x) { return x.state == state; });
     };
-    for (size_t i = 0; i < models.size(); ++i) {
-      out.body += i > 0 ? ",\n  " : "\n  ";
-      json::append_string(out.body, models[i].name);
+    std::map<std::string, model_state> names;
+    for (const auto& model : models) {
+      auto [it, fresh] = names.emplace(model.name, model.state);
+      if (!fresh && urgency(model.state) > urgency(it->second))
+        it->second = model.state;
+    }
+    for (const auto& [name, state] : names) {
+      out.body += out.body.size() > 1 ? ",\n  " : "\n  ";
+      json::append_string(out.body, name);
       out.body += ": {\"status\": ";
-      json::append_string(out.body, health(models[i].state));
+      json::append_string(out.body, health_of(state));
       out.body += '}';
     }
     out.body += models.empty() ? "}\n" : "\n}\n";
@@ -82,6 +105,8 @@ status_view models_view(std::string name) {
     }
     out.body = "{\"object\":\"list\",\"data\":[";
     for (size_t i = 0; i < models.size(); ++i) {
+      if (i > 0 && models[i].name == models[i - 1].name)
+        continue; // Another version.
       if (i > 0)
         out.body += ',';
       append_model(out.body, models[i]);

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "troupe/actors/generation.hpp"
@@ -11,6 +12,9 @@
 namespace troupe::http {
 
 using status_view = std::function<reply(const std::vector<model_status>&)>;
+
+/// What the contract calls a model in that state: Healthy, PENDING, FAILED or Unhealthy.
+std::string_view health_of(model_state state);
 
 /// What decides the status of /ping beside the models' states.
 struct ping_rules {

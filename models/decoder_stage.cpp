@@ -22,12 +22,15 @@ struct wanted_position {
   size_t row = 0;     ///< Of the step.
   uint32_t layout_row = 0;
   int32_t target = -1; ///< The prompt token that follows, where its log-probability is wanted.
-  bool last = false;   ///< The row's last position: sampling and hidden state.
+  bool last = false;   ///< The row's last position: sampling.
+  bool hidden = false; ///< Its hidden state is wanted.
 };
 
 /// Where the hidden state of a picked token goes.
 struct wanted_hidden {
   size_t picked = 0;
+  uint32_t token = 0;     ///< Into the packed tokens.
+  bool embedding = false; ///< What the first layer is fed instead.
   std::span<float> into;
 };
 
@@ -266,6 +269,9 @@ private:
       if (!device_->replay()) {
         if (range_.begins)
           device_->embed(*weights_.embedding, weights_.positions.get(), hidden);
+        for (const auto& wanted : hidden_wanted_)
+          if (wanted.embedding)
+            device_->read_row(hidden, wanted.token, wanted.into);
         for (uint32_t layer = 0; layer < range_.count(); ++layer)
           run_layer(layer, hidden);
         if (range_.ends)
@@ -311,9 +317,10 @@ private:
         if (wants.prompt_logprobs && next < sampler.prompt_length() &&
             next < sampler.history().size())
           w.target = sampler.history()[next];
-        w.last = t + 1 == row.token_count &&
-                 (wants.sample || wants.candidates > 0 || wants.hidden_state);
-        if (w.target >= 0 || w.last)
+        const bool end = t + 1 == row.token_count;
+        w.last = end && (wants.sample || wants.candidates > 0);
+        w.hidden = wants.hidden_state && (end || wants.all_hidden);
+        if (w.target >= 0 || w.last || w.hidden)
           wanted_.push_back(w);
       }
       ++layout_row;
@@ -334,26 +341,44 @@ private:
       }
     }
     collect_wanted(s);
+    size_hidden(s, result);
     picked_.clear();
     hidden_wanted_.clear();
     awaited.draws.clear();
     for (const auto& w : wanted_) {
       const auto& row = s.rows[w.row];
       auto& into = result.rows[w.row];
-      if (w.last && row.wants.hidden_state) {
-        into.hidden.resize(config().hidden);
-        hidden_wanted_.push_back({picked_.size(), into.hidden});
+      if (w.hidden) {
+        const auto at = row.wants.all_hidden ? w.token - rows_[w.layout_row].first_token : 0;
+        hidden_wanted_.push_back(
+            {picked_.size(), w.token, row.wants.embeddings,
+             std::span{into.hidden}.subspan(at * config().hidden, config().hidden)});
       }
-      const bool draws = w.last && (row.wants.sample || row.wants.candidates > 0);
-      if (draws || w.target >= 0)
+      if (w.last || w.target >= 0)
         awaited.draws.push_back({.row = picked_.size(),
                                  .layout_row = w.layout_row,
-                                 .sampler = draws ? &*checked[w.row].sequence->sampler : nullptr,
+                                 .sampler = w.last ? &*checked[w.row].sequence->sampler : nullptr,
                                  .wants = row.wants,
                                  .position = row.position + row.token_count,
                                  .target = w.target,
                                  .into = &into});
       picked_.push_back(w.token);
+    }
+  }
+
+  /// Room for the hidden states that rows want; what cannot be had is their fault.
+  void size_hidden(const step& s, step_result& result) {
+    for (size_t i = 0; i < s.rows.size(); ++i) {
+      const auto& row = s.rows[i];
+      auto& into = result.rows[i];
+      if (!row.wants.hidden_state || into.fault != ec::none)
+        continue;
+      into.hidden.resize(size_t{row.wants.all_hidden ? row.token_count : 1} * config().hidden);
+      if (row.wants.embeddings && !range_.begins) {
+        into.fault = ec::row_fault;
+        into.fault_text = "contrastive_hidden=embedding needs a model in one piece, and this one "
+                          "is spread over several shards: use last, or tensor_parallel_degree=1";
+      }
     }
   }
 
@@ -366,7 +391,7 @@ private:
       auto selected = device_->matrix(scratch::selected, rows, c.hidden);
       device_->norm_picked(*weights_.final_norm, hidden, first, selected);
       for (const auto& wanted : hidden_wanted_)
-        if (wanted.picked >= first && wanted.picked < end)
+        if (!wanted.embedding && wanted.picked >= first && wanted.picked < end)
           device_->read_row(selected, wanted.picked - first, wanted.into);
       const auto group_end =
           std::find_if(next_draw, awaited.draws.end(), [&](const draw& d) { return d.row >= end; });

@@ -126,6 +126,7 @@ caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> m
                                               .context = plan.info.context,
                                               .max_step_tokens = layout->step_tokens,
                                               .random_seed = options.random_seed};
+    plan.devices.push_back(static_cast<int32_t>(part.device.ordinal));
     plan.stages.push_back(
         [stage_options, entry, device_options = part.options](
             const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {

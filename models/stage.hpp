@@ -140,6 +140,7 @@ struct model_plan {
   uint32_t kv_blocks = 0;            ///< On every stage.
   uint64_t kv_block_bytes = 0;       ///< Of one block, over all stages.
   std::vector<stage_factory> stages; ///< In the order of their layers.
+  std::vector<int32_t> devices;      ///< The GPU of each stage; empty: they are on the CPU.
   uint32_t max_step_tokens = 0;      ///< What was decided; 0 = as in the options.
   /// Tokens below which cutting a prompt to keep several stages busy does not pay; 0 = the
   /// scheduler's own.

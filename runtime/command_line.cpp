@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "troupe/config/model_request.hpp"
 #include "troupe/config/render.hpp"
 
 namespace troupe::runtime {
@@ -14,7 +15,12 @@ const char* group_of(const config::option& o) {
   return o.level == config::scope::server ? "Server" : "Model";
 }
 
-std::string flag_of(const config::option& o) { return std::string{o.flag}; }
+std::string names_of(const config::option& o) {
+  return o.letter.empty() ? std::string{o.flag} : std::string{o.letter} + ',' + std::string{o.flag};
+}
+
+/// Values that are put together to one list.
+bool is_repeatable(const config::option& o) { return o.key == "load_models"; }
 
 } // namespace
 
@@ -26,7 +32,18 @@ std::shared_ptr<typed_settings> add_setting_flags(CLI::App& app) {
     auto keep = [typed, key = std::string{o.key}](const std::string& text) {
       typed->flags.emplace_back(key, text);
     };
-    auto* added = app.add_option_function<std::string>(flag_of(o), keep, config::help_text(o));
+    if (is_repeatable(o)) {
+      auto keep_all = [typed, key = std::string{o.key}](const std::vector<std::string>& texts) {
+        for (const auto& text : texts)
+          typed->flags.emplace_back(key, text);
+      };
+      app.add_option_function<std::vector<std::string>>(names_of(o), keep_all,
+                                                        config::help_text(o))
+          ->group(group_of(o))
+          ->type_name("URL ...");
+      continue;
+    }
+    auto* added = app.add_option_function<std::string>(names_of(o), keep, config::help_text(o));
     added->group(group_of(o))->take_last();
     if (o.type == config::kind::boolean)
       added->expected(0, 1);
@@ -48,11 +65,18 @@ caf::expected<config::sources> sources_of(const typed_settings& typed) {
   config::sources result;
   result.variables = config::process_environment();
   result.config_file = typed.config_file;
+  std::string models;
   for (const auto& [key, text] : typed.flags) {
     const auto* o = config::find_option(key);
+    if (is_repeatable(*o)) {
+      models += (models.empty() ? "" : ",") + config::with_kept_blanks(text);
+      continue;
+    }
     auto value = text.empty() && o->type == config::kind::boolean ? std::string{"true"} : text;
     result.flags.push_back({key, value, "flag " + std::string{o->flag}});
   }
+  if (!models.empty())
+    result.flags.push_back({"load_models", models, "flag --models"});
   for (const auto& text : typed.assignments) {
     auto assignment = config::parse_assignment(text);
     if (!assignment)

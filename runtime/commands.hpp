@@ -16,6 +16,7 @@ using command = std::function<int()>;
 void add_serve(CLI::App& app, command& chosen);
 void add_generate(CLI::App& app, command& chosen);
 void add_options(CLI::App& app, command& chosen);
+void add_check(CLI::App& app, command& chosen);
 void add_inspect(CLI::App& app, command& chosen);
 void add_devices(CLI::App& app, command& chosen);
 

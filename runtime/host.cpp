@@ -7,7 +7,6 @@
 
 #include <caf/all.hpp>
 
-#include "troupe/config/resolve.hpp"
 #include "troupe/runtime/process.hpp"
 #include "troupe/runtime/progress_bar.hpp"
 
@@ -94,53 +93,6 @@ bool host::drain(std::chrono::milliseconds timeout) {
     return false;
   }
   return true;
-}
-
-model_spec spec_of(const config::settings& model, const std::string& folder, bool dummy) {
-  model_spec spec;
-  spec.name = dummy && model.text("option.served_model_name").empty()
-                  ? "dummy"
-                  : config::served_name(model, folder);
-  spec.load.folder = dummy ? "" : config::weights_folder(model, folder).string();
-  spec.load.dummy = dummy;
-  spec.load.dtype = model.text("option.dtype");
-  auto cores = std::max(1u, std::thread::hardware_concurrency());
-  auto degree = model.integer("option.tensor_parallel_degree");
-  spec.load.shards = degree < 0    ? models::all_devices
-                     : degree == 0 ? models::by_device
-                                   : static_cast<uint32_t>(degree);
-  spec.load.devices = model.text("load_on_devices");
-  spec.load.device_map = model.text("option.device_map");
-  if (auto id = model.integer("option.device_id"); id >= 0 && spec.load.device_map.empty())
-    spec.load.devices = std::to_string(id);
-  spec.load.gpu_memory_utilization = model.number("option.gpu_memory_utilization");
-  spec.load.cuda_graphs = model.boolean("option.cuda_graphs");
-  spec.load.batch_invariant = model.boolean("option.batch_invariant");
-  spec.load.random_weights = model.text("option.load_format") == "dummy";
-  spec.load.cpu_threads = static_cast<uint32_t>(model.integer("option.cpu_threads"));
-  spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
-  spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
-  spec.load.kv_cache_bytes = static_cast<uint64_t>(model.integer("option.kv_cache_bytes"));
-  spec.load.max_sequences =
-      model.text("option.rolling_batch") == "disable"
-          ? 1
-          : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
-  auto step_tokens = model.integer("option.max_step_tokens");
-  spec.load.max_step_tokens =
-      step_tokens > 0 ? static_cast<uint32_t>(step_tokens) : models::by_device;
-  if (model.has("option.schedule_ahead"))
-    spec.load.schedule_ahead = model.boolean("option.schedule_ahead") ? models::device_choice::on
-                                                                      : models::device_choice::off;
-  spec.queue_limit = static_cast<uint32_t>(model.integer("job_queue_size"));
-  auto tokenizers = model.integer("tokenizer_threads");
-  spec.tokenizer_threads =
-      tokenizers > 0 ? static_cast<uint32_t>(tokenizers) : std::clamp(cores / 2, 1u, 4u);
-  spec.retry_threshold = static_cast<uint32_t>(model.integer("retry_threshold"));
-  spec.loading_timeout_ms =
-      static_cast<uint32_t>(model.duration("option.model_loading_timeout").count());
-  spec.trust_request_template = model.boolean("trust_request_chat_template");
-  spec.prefix_cache = model.boolean("option.prefix_cache");
-  return spec;
 }
 
 } // namespace troupe::runtime

@@ -39,8 +39,4 @@ private:
   engine_actor engine_;
 };
 
-/// How the settings ask for the model in `folder` to be loaded.
-/// @param dummy The model without weights, for measuring the runtime.
-model_spec spec_of(const config::settings& model, const std::string& folder, bool dummy);
-
 } // namespace troupe::runtime

@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
                "  troupe serve PATH         serve a model folder over HTTP\n"
                "  troupe generate PATH      answer one prompt in the terminal\n"
                "  troupe inspect PATH       what a folder is, and what it takes to serve it\n"
+               "  troupe check PATH         what serving it would lead to, and what is wrong with it\n"
                "  troupe devices            the GPUs that models can run on\n"
                "  troupe options            every option and where its value comes from\n",
                "troupe"};
@@ -24,6 +25,7 @@ int main(int argc, char** argv) {
   add_serve(app, chosen);
   add_generate(app, chosen);
   add_inspect(app, chosen);
+  add_check(app, chosen);
   add_devices(app, chosen);
   add_options(app, chosen);
   try {

@@ -4,7 +4,7 @@ namespace troupe::runtime {
 
 caf::error secure(http::server_settings& to, const config::settings& server,
                   const std::vector<std::string>& keys) {
-  if (to.tls && server.has("keystore")) {
+  if (server.has("keystore")) {
     to.keystore_file = server.text("keystore");
     to.keystore_password = server.text("keystore_pass");
   }

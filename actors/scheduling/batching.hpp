@@ -12,6 +12,7 @@
 #include "troupe/actors/scheduling/block_ledger.hpp"
 #include "troupe/actors/scheduling/limits.hpp"
 #include "troupe/actors/scheduling/prefill_share.hpp"
+#include "troupe/actors/scheduling/search.hpp"
 #include "troupe/actors/scheduling/sequence.hpp"
 
 namespace troupe::scheduling {
@@ -24,8 +25,9 @@ struct sequence_event {
   bool first = false;     ///< It is the sequence's first.
   row_result row;
   uint32_t cached_tokens = 0; ///< With the first token: prompt tokens taken from the prefix cache.
-  std::optional<sequence_end> end; ///< It ended by itself, after the token.
-  caf::error fault;                ///< It ended with this error; no token.
+  std::optional<sequence_end> end;      ///< It ended by itself, after the token.
+  caf::error fault;                     ///< It ended with this error; no token.
+  std::vector<sequence_output> outputs; ///< With the end of a search that tells nothing before.
 };
 
 /// A new sequence's id and its place among the live ones. The place is free for another sequence
@@ -109,6 +111,7 @@ public:
 
 private:
   struct entry;
+  struct lane_group;
   struct flight_row {
     entry* who = nullptr;
     uint32_t position = 0;
@@ -139,6 +142,8 @@ private:
   using entry_set = std::set<entry*, by_order>;
 
   entry* find(sequence_id id) const;
+  caf::error check_room(const new_sequence& s) const;
+  entry& add_entry();
   prefix_scope scope_of(const entry& e) const;
   uint32_t blocks_for(uint64_t positions) const;
 
@@ -150,6 +155,26 @@ private:
   void destroy(entry& e);
   void give_up_blocks(entry& e);
   void preempt(entry& e);
+
+  // Searches.
+  void make_group(entry& e);
+  template <class F>
+  void for_lanes(entry& e, F&& f);
+  bool rests(const entry& e) const;
+  void settle_group(lane_group& group);
+  void take_lane(entry& e, const flight_row& row, row_result& result,
+                 std::vector<sequence_event>& events);
+  void advance(lane_group& group, std::vector<sequence_event>& events);
+  void spread(lane_group& group, const std::vector<lane_step>& next);
+  void spread_saved(lane_group& group);
+  entry& add_lane(lane_group& group);
+  void fork(const entry& parent, entry& child);
+  void take_over(entry& from, entry& to);
+  void drop_copy(entry& e);
+  void dissolve(entry& root);
+  void want_lane(const entry& e, bool last, row_wants& wants) const;
+  bool grow_table(entry& e, uint32_t& count);
+  uint64_t blocks_of_saved(const entry& root) const;
 
   // Building a step.
   bool may_read_cache(const entry& e) const;
@@ -178,6 +203,7 @@ private:
 
   uint64_t last_sequence_ = 0;
   std::vector<std::unique_ptr<entry>> entries_; ///< By place.
+  std::vector<std::unique_ptr<entry>> buried_;  ///< Gone, but a loop may still look at them.
   std::vector<uint32_t> places_;                ///< Free ones.
   std::unordered_map<uint64_t, entry*> by_id_;
 

@@ -12,6 +12,7 @@ std::deque<batching::flight>::iterator batching::find_flight(step_id id) {
 }
 
 void batching::apply(step_result& result, std::vector<sequence_event>& events) {
+  buried_.clear();
   auto place_of_flight = find_flight(result.id);
   if (place_of_flight == flights_.end())
     return;
@@ -51,7 +52,7 @@ void batching::take_row(const flight_row& row, row_result& result,
     fault(e, caf::make_error(result.fault, std::move(result.fault_text)), events);
     return settle(e);
   }
-  if (row.sampled && result.token < 0) {
+  if (row.sampled && result.token < 0 && !e.group) {
     fault(e,
           caf::make_error(ec::internal,
                           std::string{"the model drew no token for a row that wanted one"}),
@@ -59,10 +60,15 @@ void batching::take_row(const flight_row& row, row_result& result,
     return settle(e);
   }
   e.done = row.position + row.count;
+  drop_copy(e);
   if (limits_.prefix_cache)
     publish(e);
   if (e.spec.wants.prompt_logprobs)
     collect_prompt(e, row, result);
+  if (e.group) {
+    take_lane(e, row, result, events);
+    return settle(e);
+  }
   if (!row.sampled)
     return settle(e);
 
@@ -117,13 +123,14 @@ void batching::publish(entry& e) {
 void batching::fault(entry& e, caf::error reason, std::vector<sequence_event>& events) {
   ++counts_.row_faults;
   auto& event = events.emplace_back();
-  event.sequence = e.id;
-  event.index = e.index;
+  event.sequence = e.head().id;
+  event.index = e.head().index;
   event.fault = std::move(reason);
   end(e);
 }
 
 void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_event>& events) {
+  buried_.clear();
   auto place_of_flight = find_flight(id);
   if (place_of_flight == flights_.end())
     return;
@@ -166,7 +173,8 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
     }
   }
   for (const auto& row : failed.rows)
-    settle(*row.who);
+    if (find(row.who->id) == row.who)
+      settle(*row.who);
 }
 
 } // namespace troupe::scheduling

@@ -7,6 +7,7 @@ namespace troupe::scheduling {
 
 bool batching::next(uint32_t depth, step& s) {
   depth = std::max(depth, 1u);
+  buried_.clear();
   s.rows.clear();
   s.tokens.clear();
   s.blocks.clear();
@@ -65,7 +66,7 @@ bool batching::add_retries(step& s) {
       auto* e = find(id);
       if (!e || e->ended || e->preempting || e->retry_group != group->id)
         return true;
-      if (!e->parked)
+      if (!e->head().parked)
         return false;
       e->retry_group = 0; // its next row is a common one again
       return true;
@@ -153,10 +154,12 @@ void batching::add_prompts(uint32_t depth, step& s) {
     }
     if (!next)
       break;
+    last = next;
     auto count = std::min(left, next->remaining());
+    if (!grow_table(*next, count))
+      continue;
     add_row(s, *next, count);
     left -= count;
-    last = next;
     place(*next);
   }
 }
@@ -199,13 +202,15 @@ bool batching::is_being_computed(const entry& e) const {
 /// Log-probabilities of the prompt, once collected, are not wanted a second time.
 bool batching::may_read_cache(const entry& e) const {
   const auto& wants = e.spec.wants;
+  if (e.group && e.group->how->wants_prompt_hidden())
+    return false;
   return limits_.prefix_cache && !wants.hidden_state &&
          !(wants.prompt_logprobs && e.generated() == 0);
 }
 
 /// Gives a slot, the cached prefix and blocks for all its tokens, or changes nothing.
 bool batching::try_admit(entry& e) {
-  if (slots_used_ >= limits_.max_sequences)
+  if (slots_used_ + e.width > limits_.max_sequences)
     return false;
   if (e.refused_at != UINT32_MAX && ledger_.available() <= e.refused_at)
     return false;
@@ -217,7 +222,7 @@ bool batching::try_admit(entry& e) {
   const auto needed = blocks_for(e.tokens.size()) - hit.blocks;
   // Each running sequence may soon want a block; without that margin a newcomer would often be
   // preempted at once.
-  if (ledger_.available() < uint64_t{needed} + slots_used_) {
+  if (ledger_.available() < needed + blocks_of_saved(e) + slots_used_) {
     ledger_.release_all(e.table);
     e.refused_at = ledger_.available();
     return false;
@@ -230,7 +235,7 @@ bool batching::try_admit(entry& e) {
   if (!e.had_slot)
     e.cached = e.done;
   e.has_slot = e.had_slot = true;
-  ++slots_used_;
+  slots_used_ += e.width;
   place(e);
   return true;
 }
@@ -246,13 +251,15 @@ bool batching::make_room(entry& needing) {
     auto* victim = youngest();
     if (!victim)
       return false; // somebody is about to leave
-    if (victim->in_flight > 0) {
-      victim->preempting = true;
-      place(*victim);
+    if (!rests(*victim)) {
+      for_lanes(*victim, [this](entry& lane) {
+        lane.preempting = true;
+        place(lane);
+      });
       return false;
     }
     preempt(*victim);
-    if (victim == &needing)
+    if (victim == &needing.head())
       return false;
   }
 }
@@ -261,7 +268,7 @@ bool batching::make_room(entry& needing) {
 batching::entry* batching::youngest() const {
   entry* last = nullptr;
   for (const auto& p : entries_) {
-    if (!p || !p->has_slot)
+    if (!p || !p->has_slot || p->is_side_lane())
       continue;
     if (p->ended || p->preempting)
       return nullptr;
@@ -299,9 +306,14 @@ void batching::add_row(step& s, entry& e, uint32_t count) {
   row.block_count = wanted - e.sent;
   e.sent = wanted;
 
+  if (e.copy_from && position == e.forked_at)
+    s.copies.push_back({*e.copy_from, e.table[position / limits_.block_tokens]});
+
   const bool sampled = end >= e.tokens.size();
   row.wants.top_n = e.spec.wants.top_n;
-  if (sampled) {
+  if (e.group) {
+    want_lane(e, sampled, row.wants);
+  } else if (sampled) {
     row.wants.sample = true;
     row.wants.hidden_state = e.spec.wants.hidden_state;
   }

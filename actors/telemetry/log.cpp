@@ -106,6 +106,16 @@ void log(log_level level, std::string_view request, std::string_view text) {
   }
 }
 
+void set_log_level(log_level level) { logger().set_level(level_of(level)); }
+
+std::optional<log_level> log_level_of(std::string_view word) {
+  constexpr std::string_view words[] = {"trace", "debug", "info", "warn", "error", "fatal", "off"};
+  const auto* found = std::find(std::begin(words), std::end(words), word);
+  if (found == std::end(words))
+    return std::nullopt;
+  return static_cast<log_level>(found - std::begin(words));
+}
+
 void configure_log(const log_settings& settings) {
   logger().set_level(level_of(settings.level));
   as_json = settings.json;

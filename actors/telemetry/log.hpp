@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 /// One door to the log for everybody from actors/ upwards. runtime/ decides what it looks like.
@@ -22,5 +23,11 @@ struct log_settings {
   bool json = false; ///< One JSON object per line: {"time", "level", "request"?, "text"}.
 };
 void configure_log(const log_settings& settings);
+
+/// Changes the level alone, while the process runs.
+void set_log_level(log_level level);
+
+/// The level of that word (trace, debug, info, warn, error, fatal, off); nullopt for others.
+std::optional<log_level> log_level_of(std::string_view word);
 
 } // namespace troupe::telemetry

@@ -78,6 +78,10 @@ void report_requests(report& r) {
       ended.samples.push_back(std::move(s));
     }
   r.add(std::move(ended));
+  r.distribution("troupe_queue_seconds", "From a sequence's submission to its first step.",
+                 &model_metrics::queue_time);
+  r.count("troupe_slot_timeouts_total", "Sequences that got no slot in time.",
+          &model_metrics::slot_timeouts);
   r.level("troupe_requests_waiting", "Sequences that wait for a slot.", &model_metrics::waiting);
   r.level("troupe_requests_running", "Sequences that hold a slot.", &model_metrics::running);
   r.level("troupe_requests_parked", "Sequences whose client reads too slowly.",
@@ -94,6 +98,16 @@ void report_requests(report& r) {
                  &model_metrics::inter_token_time);
   r.distribution("troupe_request_seconds", "From arrival to the last event.",
                  &model_metrics::request_time);
+}
+
+void report_loading(report& r) {
+  r.level("troupe_load_microseconds", "Time that loading took.", &model_metrics::load_time);
+  r.level("troupe_register_microseconds", "From the registration to the model's readiness.",
+          &model_metrics::register_time);
+  r.level("troupe_download_microseconds", "Fetching the model and reading its settings.",
+          &model_metrics::download_time);
+  r.count("troupe_loading_errors_total", "Times that the model could not be loaded.",
+          &model_metrics::loading_errors);
 }
 
 void report_cache(report& r) {
@@ -225,6 +239,11 @@ std::shared_ptr<model_metrics> metrics::model(std::string_view name) {
   return models_.emplace_back(std::make_shared<model_metrics>(std::string{name}));
 }
 
+void metrics::forget(std::string_view name) {
+  std::lock_guard lock{guard_};
+  std::erase_if(models_, [=](const auto& m) { return m->model == name; });
+}
+
 std::vector<family> metrics::snapshot() const {
   model_list models;
   {
@@ -233,6 +252,7 @@ std::vector<family> metrics::snapshot() const {
   }
   report r{models};
   report_requests(r);
+  report_loading(r);
   report_cache(r);
   report_steps(r);
   family sent{

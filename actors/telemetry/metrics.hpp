@@ -120,7 +120,15 @@ struct model_metrics {
   histogram time_to_first_token{latency_bounds()}; ///< Seconds from arrival.
   histogram request_time{latency_bounds()};        ///< Seconds from arrival to the last event.
 
+  // Supervisor and whoever registers models; microseconds of the last time.
+  gauge load_time;
+  gauge register_time; ///< From the request to register to the model's readiness.
+  gauge download_time; ///< Fetching and reading its settings.
+  counter loading_errors;
+
   // Scheduler.
+  counter slot_timeouts; ///< Sequences that got no slot in time.
+  histogram queue_time{latency_bounds()}; ///< Seconds a sequence waited for its first step.
   gauge waiting; ///< Sequences without a slot.
   gauge running; ///< Sequences with a slot, parked ones included.
   gauge parked;
@@ -185,6 +193,10 @@ public:
   /// The numbers of a model, made at the first call with that name. Takes a lock: call it once per
   /// actor, not per message.
   std::shared_ptr<model_metrics> model(std::string_view name);
+
+  /// No longer shows a model; who holds its numbers may go on recording. A later call of `model`
+  /// begins anew.
+  void forget(std::string_view name);
 
   mailbox& actor(actor_kind k) { return mailboxes_[static_cast<size_t>(k)]; }
   void sent(actor_kind k, uint64_t n = 1) { actor(k).sent.add(n); }

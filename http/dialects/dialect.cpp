@@ -15,6 +15,7 @@ generation_request make_request(const job_context& context) {
   generation_request out;
   out.id = context.id;
   out.model = context.model;
+  out.version = context.version;
   out.priority = context.priority;
   out.params.stop = context.settings.stop_sequences;
   out.slot_timeout_ms = context.settings.slot_timeout_ms;

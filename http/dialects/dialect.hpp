@@ -43,6 +43,8 @@ struct generation_job {
   std::unique_ptr<answer_writer> writer;
   error_style errors = error_style::lmi;
   std::vector<std::string> warnings;
+  /// Of the model that it is for; null: the server's.
+  std::shared_ptr<const dialect_settings> settings{};
   bool asynchronous = false; ///< The answer is kept for later (x-synchronous: false).
 };
 
@@ -53,6 +55,7 @@ struct job_context {
   const dialect_settings& settings;
   std::string id{};    ///< Of the request; names the answer too.
   std::string model{}; ///< Named by route, query or header; empty = the only one.
+  std::string version{}; ///< Empty = any.
   int32_t priority = 3;
   bool v1_route = false;    ///< /v1/*: OpenAI's rules rather than LMI's.
   bool accepts_sse = false; ///< Accept contains text/event-stream.

@@ -14,6 +14,7 @@
 #include "troupe/actors/telemetry/log.hpp"
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/host.hpp"
+#include "troupe/runtime/preparation.hpp"
 #include "troupe/runtime/process.hpp"
 
 namespace troupe::runtime {
@@ -132,18 +133,14 @@ int generate(arguments given, const typed_settings& typed) {
   auto server = config::resolve_server(*from);
   if (!server)
     return fail(server.error());
-  caf::expected<std::filesystem::path> folder = std::filesystem::path{};
-  if (!given.dummy)
-    folder = config::model_folder(given.path, from->variables);
-  if (!folder)
-    return fail(folder.error());
-  auto model = config::resolve_model(*from, server->values, *folder);
+  auto model = given.dummy ? prepare_dummy(*from, server->values)
+                           : prepare_one(given.path, *from, server->values);
   if (!model)
     return fail(model.error());
   telemetry::configure_log({.level = telemetry::log_level::error});
 
   host running{server->values};
-  auto spec = spec_of(model->values, folder->string(), given.dummy);
+  auto spec = model->spec;
   spec.load.max_sequences = 1;
   auto ready = running.load(spec);
   if (!ready)

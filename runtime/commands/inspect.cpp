@@ -6,9 +6,9 @@
 
 #include <CLI/CLI.hpp>
 
-#include "troupe/config/resolve.hpp"
 #include "troupe/models/inspect.hpp"
 #include "troupe/runtime/command_line.hpp"
+#include "troupe/runtime/preparation.hpp"
 
 namespace troupe::runtime {
 
@@ -16,7 +16,12 @@ namespace {
 
 /// 0 when the folder can be served, 1 when not, so that scripts can ask.
 int inspect(const std::string& path) {
-  auto folder = config::model_folder(path, config::process_environment());
+  config::sources from;
+  from.variables = config::process_environment();
+  auto server = config::resolve_server(from);
+  if (!server)
+    return fail(server.error());
+  auto folder = folder_here(path, from, server->values);
   if (!folder)
     return fail(folder.error());
   auto report = models::inspect_folder(folder->string());
@@ -30,7 +35,7 @@ void add_inspect(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand(
       "inspect", "Says what a model folder is, what memory it takes, and whether it can be served");
   auto path = std::make_shared<std::string>();
-  sub->add_option("path", *path, "Model folder; HF_MODEL_ID when left out")->type_name("PATH");
+  sub->add_option("path", *path, "Model: a folder, an archive, or an id of the hub that is in its cache; HF_MODEL_ID when left out")->type_name("PATH");
   sub->callback([=, &chosen] { chosen = [=] { return inspect(*path); }; });
 }
 

@@ -8,6 +8,7 @@
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/completion.hpp"
 #include "troupe/runtime/man_page.hpp"
+#include "troupe/runtime/preparation.hpp"
 
 namespace troupe::runtime {
 
@@ -33,7 +34,10 @@ int show_options(const arguments& given, const typed_settings& typed) {
     return fail(server.error());
   auto values = server->values;
   auto warnings = server->warnings;
-  if (auto folder = config::model_folder(given.path, from->variables); folder) {
+  auto folder = folder_here(given.path, *from, values);
+  if (!folder && !given.path.empty())
+    return fail(folder.error());
+  if (folder) {
     auto model = config::resolve_model(*from, server->values, *folder);
     if (!model)
       return fail(model.error());
@@ -51,7 +55,7 @@ int show_options(const arguments& given, const typed_settings& typed) {
 void add_options(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand("options", "Prints every option, its value and where that comes from");
   auto given = std::make_shared<arguments>();
-  sub->add_option("path", given->path, "Model folder whose serving.properties counts in")->type_name("PATH");
+  sub->add_option("path", given->path, "Model whose serving.properties counts in; the first start-up model when left out")->type_name("PATH");
   sub->add_flag("--markdown", given->markdown, "Prints the reference that docs/options.md holds");
   sub->add_flag("--man", given->man, "Prints the manual page troupe(1) in roff");
   sub->add_option("--completion", given->completion, "Prints a script that completes flags in bash or zsh")

@@ -10,6 +10,7 @@
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/host.hpp"
 #include "troupe/runtime/otlp.hpp"
+#include "troupe/runtime/preparation.hpp"
 #include "troupe/runtime/process.hpp"
 #include "troupe/runtime/security.hpp"
 
@@ -40,12 +41,8 @@ telemetry::log_settings log_settings_of(const config::settings& server) {
   return result;
 }
 
-uint32_t milliseconds(std::chrono::milliseconds time) {
-  return static_cast<uint32_t>(time.count());
-}
-
 http::server_settings server_settings_of(const config::settings& s, const config::endpoint& where,
-                                         const std::string& model) {
+                                         const http::dialect_settings& dialect) {
   http::server_settings result;
   result.address = where.host;
   result.port = where.port;
@@ -72,24 +69,7 @@ http::server_settings server_settings_of(const config::settings& s, const config
                         s.rate("error_rate_model"), s.rate("error_rate_any")};
   result.metrics_enabled = s.boolean("prometheus");
   result.version = TROUPE_VERSION;
-  auto& dialect = result.dialect;
-  dialect.default_model = model;
-  dialect.output_formatter = s.text("option.output_formatter");
-  dialect.tgi_compat = s.boolean("option.tgi_compat");
-  dialect.decoding_strategy = s.text("option.decoding_strategy");
-  dialect.stop_sequences = s.list("option.stop_sequence");
-  if (s.has("option.openai_finish_reasons"))
-    dialect.openai_finish_reasons = s.boolean("option.openai_finish_reasons");
-  dialect.trust_request_template = s.boolean("trust_request_chat_template");
-  dialect.slot_timeout_ms = milliseconds(s.duration("option.predict_timeout"));
-  // Without rolling batch a call has the model for itself, and the limit is the whole call's.
-  if (s.text("option.rolling_batch") == "disable")
-    dialect.deadline_ms = std::exchange(dialect.slot_timeout_ms, 0);
-  dialect.read_timeout_ms = milliseconds(s.duration("chunked_read_timeout"));
-  dialect.bad_request_status = static_cast<int>(s.integer("bad_request_http_code"));
-  dialect.wlm_error_status = static_cast<int>(s.integer("wlm_error_http_code"));
-  dialect.throttle_status = static_cast<int>(s.integer("throttle_error_http_code"));
-  dialect.server_error_status = static_cast<int>(s.integer("server_error_http_code"));
+  result.dialect = dialect;
   return result;
 }
 
@@ -130,6 +110,11 @@ caf::error publish(host& running, const config::settings& server) {
   return {};
 }
 
+void warn_of(const std::vector<std::string>& warnings) {
+  for (const auto& warning : warnings)
+    telemetry::log(telemetry::log_level::warn, {}, warning);
+}
+
 int serve(const arguments& given, const typed_settings& typed) {
   auto from = sources_of(typed);
   if (!from)
@@ -138,17 +123,12 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (!server)
     return fail(server.error());
   telemetry::configure_log(log_settings_of(server->values));
-  caf::expected<std::filesystem::path> folder = std::filesystem::path{};
-  if (!given.dummy)
-    folder = config::model_folder(given.path, from->variables);
-  if (!folder)
-    return fail(folder.error());
-  auto model = config::resolve_model(*from, server->values, *folder);
+  warn_of(server->warnings);
+  auto model = given.dummy ? prepare_dummy(*from, server->values)
+                           : prepare_one(given.path, *from, server->values);
   if (!model)
     return fail(model.error());
-  for (const auto& warnings : {server->warnings, model->warnings})
-    for (const auto& warning : warnings)
-      telemetry::log(telemetry::log_level::warn, {}, warning);
+  warn_of(model->warnings);
   auto where = config::listen_endpoint(server->values);
   if (!where)
     return fail(where.error());
@@ -160,8 +140,8 @@ int serve(const arguments& given, const typed_settings& typed) {
     return fail(traces.error());
 
   host running{server->values};
-  auto spec = spec_of(model->values, folder->string(), given.dummy);
-  auto settings = server_settings_of(model->values, *where, spec.name);
+  const auto& spec = model->spec;
+  auto settings = server_settings_of(model->settings, *where, model->dialect);
   if (auto problem = secure(settings, server->values, given.api_keys))
     return fail(problem);
   // Before the model is loaded, so that a taken port is known at once.
@@ -216,7 +196,8 @@ void add_serve(CLI::App& app, command& chosen) {
   auto given = std::make_shared<arguments>();
   sub->add_option(
          "path", given->path,
-         "Model folder (config.json, *.safetensors, tokenizer.json); HF_MODEL_ID when left out")
+         "Model: a folder (config.json, *.safetensors, tokenizer.json), an archive of one, or an id of "
+         "the hub; when left out: what -m, -s, config.properties or HF_MODEL_ID say")
       ->type_name("PATH");
   sub->add_flag("--dummy-model", given->dummy,
                 "Serves a model without weights whose arithmetic is free, to measure the runtime");

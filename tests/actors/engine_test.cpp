@@ -74,7 +74,7 @@ TEST_CASE_METHOD(engines, "several models are told apart by name", "[actors][eng
   auto unknown = generate(named);
   CHECK(is(unknown->failure(), ec::model_not_found));
   CHECK(text_of(unknown->failure()) == "Model or workflow not found: none");
-  CHECK(is(load(spec).error(), ec::invalid_request)); // The name is taken.
+  CHECK(is(load(spec).error(), ec::name_taken));
   CHECK(status(0).name == "m");
   CHECK(status(1).name == "other");
 }

@@ -133,7 +133,8 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   survives(t);
   survives(tokenize_answer{{1, 2}, 3});
   CHECK(round_trip(tokenize_answer{{1, 2}, 3}).max_model_len == 3);
-  survives(detokenize_request{"m", {1, 2}});
+  survives(detokenize_request{"m", {1, 2}, "v"});
+  CHECK(round_trip(detokenize_request{"m", {1}, "v"}).version == "v");
   encode_job job;
   job.input.text = "x";
   job.truncate = 1;
@@ -160,6 +161,7 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   s.loading_timeout_ms = 13;
   s.trust_request_template = true;
   s.prefix_cache = false;
+  s.registered = {"v", "file:///m", false, 2, 3, 4, 5, 6, 7, 8};
   survives(s);
   auto y = round_trip(s);
   CHECK(y.load.folder == "/models/m");
@@ -168,8 +170,18 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   CHECK(y.retry_threshold == 12);
   CHECK(y.trust_request_template);
   CHECK(!y.prefix_cache);
+  CHECK(y.registered.version == "v");
+  CHECK(!y.registered.at_startup);
+  CHECK(y.registered.required_bytes == 8);
 
   model_status status{"m", "/f", "A", model_state::reloading, "why", 1, 2, 3, 4, 0.5, 6, true};
+  status.queue_limit = 7;
+  status.groups.push_back({0, 1, 2, {{3, 4, false}}});
+  CHECK(round_trip(status).groups.at(0).workers.at(0).id == 3);
+  survives(worker_scaling{"m", "v", 1, 2});
+  CHECK(round_trip(worker_scaling{"m", "v", 1, 2}).max == 2);
+  model_route route{"m", "v", {}, true, false, ec::no_workers};
+  CHECK(round_trip(route).refusal == ec::no_workers);
   survives(status);
   CHECK(round_trip(status).state == model_state::reloading);
   CHECK(round_trip(status).has_chat_template);
@@ -183,4 +195,5 @@ TEST_CASE("states and reasons have their wire words", "[actors][messages]") {
   CHECK(to_string_view(finish_reason::error) == "error");
   CHECK(to_string_view(model_state::ready) == "ready");
   CHECK(to_string_view(model_state::failed) == "failed");
+  CHECK(to_string_view(model_state::stopped) == "stopped");
 }

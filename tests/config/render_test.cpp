@@ -20,7 +20,7 @@ TEST_CASE("the page names every key, flag and variable", "[config][render]") {
     INFO(o.key);
     CHECK(page.find("| `" + std::string{o.key} + "` |") != std::string::npos);
     if (!o.flag.empty())
-      CHECK(page.find("| `" + std::string{o.flag} + "` |") != std::string::npos);
+      CHECK(page.find("| `" + std::string{o.flag} + "`") != std::string::npos);
     if (auto variable = variable_of(o); !variable.empty())
       CHECK(page.find('`' + variable + '`') != std::string::npos);
   }
@@ -36,6 +36,14 @@ TEST_CASE("the list of options tells each value and its place", "[config][render
   CHECK(line.find("serving.properties:3") != std::string::npos);
   CHECK(text.find("option.max_model_len") != std::string::npos);
   CHECK(text.find("unset") != std::string::npos);
+}
+
+TEST_CASE("the list of options keeps secrets", "[config][render]") {
+  settings s;
+  REQUIRE(s.set("keystore_pass", "open-sesame"));
+  auto text = options_table(s);
+  CHECK(text.find("open-sesame") == std::string::npos);
+  CHECK(text.find("***") != std::string::npos);
 }
 
 TEST_CASE("help says what is allowed and what happens otherwise", "[config][render]") {

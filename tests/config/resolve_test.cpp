@@ -1,81 +1,11 @@
-#include <fstream>
-
-#include <unistd.h>
-
-#include <catch2/catch.hpp>
-
-#include "troupe/config/resolve.hpp"
+#include "fixture.hpp"
 
 using namespace troupe;
 using namespace troupe::config;
+using namespace troupe::test;
 using namespace std::chrono_literals;
 
-namespace {
-
-/// A folder of its own for every test, with the files written into it.
-struct fixture {
-  std::filesystem::path folder;
-  sources from;
-
-  fixture() {
-    static int count = 0;
-    folder = std::filesystem::temp_directory_path() /
-             ("troupe-config-" + std::to_string(getpid()) + "-" + std::to_string(count++));
-    std::filesystem::create_directories(folder / "conf");
-    from.variables["MODEL_SERVER_HOME"] = folder.string();
-  }
-
-  ~fixture() { std::filesystem::remove_all(folder); }
-
-  void write(const std::string& name, const std::string& text) {
-    std::ofstream{folder / name} << text;
-  }
-
-  void flag(const std::string& key, const std::string& text) {
-    from.flags.push_back({key, text, "flag --" + key});
-  }
-
-  resolved server() {
-    auto result = resolve_server(from);
-    if (!result)
-      FAIL(text_of(result.error()));
-    return *result;
-  }
-
-  resolved model() {
-    auto result = resolve_model(from, server().values, folder);
-    if (!result)
-      FAIL(text_of(result.error()));
-    return *result;
-  }
-
-  std::string server_error() {
-    auto result = resolve_server(from);
-    REQUIRE(!result);
-    CHECK(code_of(result.error()) == ec::bad_option);
-    return text_of(result.error());
-  }
-
-  std::string model_error() {
-    auto result = resolve_model(from, settings{}, folder);
-    REQUIRE(!result);
-    CHECK(code_of(result.error()) == ec::bad_option);
-    return text_of(result.error());
-  }
-};
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-bool warned(const resolved& r, const std::string& part) {
-  for (auto& w : r.warnings)
-    if (has(w, part))
-      return true;
-  return false;
-}
-
-} // namespace
+using fixture = settings_fixture;
 
 TEST_CASE_METHOD(fixture, "server settings: variable over flag over file over default",
                  "[config][resolve]") {
@@ -191,17 +121,15 @@ TEST_CASE_METHOD(fixture, "a value that another place overrides need not be good
 
 TEST_CASE_METHOD(fixture, "an unknown key is a warning with its place and its nearest neighbour",
                  "[config][resolve]") {
-  write("serving.properties",
-        "option.dtpye=fp32\noption.quantize=bitsandbytes8\nmax_request_size=1\n"
-        "zzzzzzzzzz=1\noption.hf_token=abc\noption.task=\n");
+  write("serving.properties", "option.dtpye=fp32\noption.is_peft_model=true\nmax_request_size=1\n"
+                              "zzzzzzzzzz=1\noption.hf_token=abc\noption.task=\n");
   from.variables["OPTION_MAX_MODELLEN"] = "5";
   from.variables["SERVING_PROT"] = "5";
   auto r = model();
   auto file = (folder / "serving.properties").string();
   CHECK(warned(r, "option.dtpye=fp32 (" + file +
                       ":1) is not a known setting and ignored; did you mean option.dtype?"));
-  CHECK(
-      warned(r, "option.quantize=bitsandbytes8 (" + file + ":2) is a setting of LMI that has no"));
+  CHECK(warned(r, "option.is_peft_model=true (" + file + ":2) is a setting of LMI that has no"));
   CHECK(warned(r, ":3) is a setting of the server"));
   CHECK(warned(r, "zzzzzzzzzz=1 (" + file +
                       ":4) is not a known setting and ignored; `troupe options`"));
@@ -258,6 +186,91 @@ TEST_CASE_METHOD(fixture, "a broken properties file ends the start", "[config][r
   CHECK(has(model_error(), "serving.properties:1:"));
 }
 
+TEST_CASE_METHOD(fixture, "variables of SageMaker win over files", "[config][resolve]") {
+  write("config.properties", "max_request_size=1000");
+  write("serving.properties", "option.predict_timeout=1\noption.model_loading_timeout=2\n"
+                              "minWorkers=3\nmaxWorkers=4");
+  from.variables["SAGEMAKER_MAX_PAYLOAD_IN_MB"] = "5";
+  from.variables["SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS"] = "6";
+  from.variables["SAGEMAKER_STARTUP_TIMEOUT"] = "7";
+  from.variables["SAGEMAKER_NUM_MODEL_WORKERS"] = "8";
+  auto s = model().values;
+  CHECK(s.integer("max_request_size") == 5 << 20);
+  CHECK(s.origin_of("max_request_size").where == "variable SAGEMAKER_MAX_PAYLOAD_IN_MB");
+  CHECK(s.duration("option.predict_timeout") == 6s);
+  CHECK(s.duration("option.model_loading_timeout") == 7s);
+  CHECK(s.integer("minWorkers") == 8);
+  CHECK(s.integer("maxWorkers") == 8);
+  from.variables["SAGEMAKER_MAX_REQUEST_SIZE"] = "900";
+  CHECK(server().values.integer("max_request_size") == 900);
+  flag("option.predict_timeout", "9");
+  CHECK(model().values.duration("option.predict_timeout") == 9s);
+}
+
+TEST_CASE_METHOD(fixture, "arguments of a call win over all", "[config][resolve]") {
+  write("serving.properties", "batch_size=2\noption.dtype=fp32");
+  flag("option.dtype", "bf16");
+  from.arguments = {{"batch_size", "3", "argument batch_size"},
+                    {"option.dtype", "fp16", "argument dtype"},
+                    {"max_request_size", "1", "argument max_request_size"}};
+  auto s = model().values;
+  CHECK(s.integer("batch_size") == 3);
+  CHECK(s.origin_of("batch_size").where == "argument batch_size");
+  CHECK(s.text("option.dtype") == "fp16");
+  CHECK(s.integer("max_request_size") == 67108864);
+  from.arguments = {{"batch_size", "none", "argument batch_size"}};
+  CHECK(has(model_error(), "batch_size (argument batch_size): \"none\" is not allowed"));
+}
+
+TEST_CASE_METHOD(fixture, "an alias counts where the key itself is not said, in either order",
+                 "[config][resolve]") {
+  write("serving.properties", "max_dynamic_batch_size=4");
+  CHECK(model().values.integer("batch_size") == 4);
+  for (auto text :
+       {"max_dynamic_batch_size=4\nbatch_size=5", "batch_size=5\nmax_dynamic_batch_size=4"}) {
+    write("serving.properties", text);
+    auto r = model();
+    CHECK(r.values.integer("batch_size") == 5);
+    CHECK(r.warnings.empty());
+  }
+}
+
+TEST_CASE_METHOD(fixture, "short-hands that begin as variables of the server are no unknown keys",
+                 "[config][resolve]") {
+  from.variables["SERVING_MIN_WORKERS"] = "2";
+  from.variables["SERVING_MAX_WORKERS"] = "3";
+  CHECK(server().warnings.empty());
+  auto s = model().values;
+  CHECK(s.integer("minWorkers") == 2);
+  CHECK(s.integer("maxWorkers") == 3);
+}
+
+TEST_CASE_METHOD(fixture, "settings that other runtimes know are accepted with a word about them",
+                 "[config][resolve]") {
+  write("serving.properties", "option.quantize=bitsandbytes8\noption.load_in_4bit=true\n"
+                              "option.enable_streaming=huggingface\noption.max_splits=2\n"
+                              "option.parallel_loading=true\noption.low_cpu_mem_usage=false\n");
+  auto r = model();
+  CHECK(warned(r, "option.quantize (" + (folder / "serving.properties").string() +
+                      ":1): weights are not quantized"));
+  CHECK(warned(r, ":2): weights are not quantized"));
+  CHECK(warned(r, ":3): the old way of streaming"));
+  CHECK(warned(r, ":5): accepted for the sake of existing files"));
+  write("serving.properties", "option.quantize=gptq");
+  CHECK(
+      has(model_error(), "\"gptq\" is not allowed; allowed: one of bitsandbytes8, bitsandbytes4"));
+}
+
+TEST_CASE_METHOD(fixture, "a model without a folder reads no file", "[config][resolve]") {
+  auto here = std::filesystem::current_path();
+  write("serving.properties", "option.dtype=bf16");
+  std::filesystem::current_path(folder);
+  auto r = resolve_model(from, server().values, {});
+  std::filesystem::current_path(here);
+  REQUIRE(r);
+  CHECK(!r->values.has("option.dtype"));
+}
+
 TEST_CASE_METHOD(fixture, "host and port replace their part of the address", "[config][resolve]") {
   auto at = [&] {
     auto e = listen_endpoint(server().values);
@@ -304,6 +317,38 @@ TEST_CASE_METHOD(fixture, "a socket file and TLS are addresses too", "[config][r
   CHECK(secure->unix_path.empty());
 }
 
+TEST_CASE_METHOD(fixture, "the management API has a listener of its own or shares one",
+                 "[config][resolve]") {
+  auto management = [&] {
+    auto s = server().values;
+    auto inference = listen_endpoint(s);
+    REQUIRE(inference);
+    return management_endpoint(s, *inference);
+  };
+  CHECK(!management()->has_value());
+  write("config.properties", "inference_address=http://0.0.0.0:8080\n"
+                             "management_address=HTTP://0.0.0.0:8080/\n");
+  CHECK(!management()->has_value());
+  from.variables["SERVING_MANAGEMENT_ADDRESS"] = "http://127.0.0.1:8081";
+  auto apart = management();
+  REQUIRE(apart);
+  REQUIRE(apart->has_value());
+  CHECK((*apart)->port == 8081);
+  from.variables["SERVING_MANAGEMENT_ADDRESS"] = "8081";
+  auto bad = management();
+  REQUIRE(!bad);
+  CHECK(has(text_of(bad.error()), "management_address (variable SERVING_MANAGEMENT_ADDRESS)"));
+}
+
+TEST_CASE_METHOD(fixture, "a keystore does for https, too", "[config][resolve]") {
+  write("config.properties", "inference_address=https://0.0.0.0:8443\nkeystore=k.p12\n"
+                             "keystore_pass=secret");
+  auto s = server().values;
+  REQUIRE(listen_endpoint(s));
+  CHECK(listen_endpoint(s)->tls);
+  CHECK(s.text("keystore_pass") == "secret");
+}
+
 TEST_CASE_METHOD(fixture, "TLS needs no certificate, but never half of one", "[config][resolve]") {
   from.variables["SERVING_INFERENCE_ADDRESS"] = "https://0.0.0.0:8443";
   auto without = listen_endpoint(server().values);
@@ -330,9 +375,6 @@ TEST_CASE_METHOD(fixture, "a bad address is refused with its place", "[config][r
 }
 
 TEST_CASE_METHOD(fixture, "the model's folder, weights and name", "[config][resolve]") {
-  CHECK(!model_folder("", {}));
-  CHECK(model_folder("", {{"HF_MODEL_ID", "/models/x"}})->string() == "/models/x");
-  CHECK(model_folder("y", {{"HF_MODEL_ID", "/models/x"}})->string() == "y");
   settings s;
   CHECK(weights_folder(s, "/models/x") == "/models/x");
   CHECK(served_name(s, "/models/SmolLM2-135M-Instruct/") == "SmolLM2_135M_Instruct");

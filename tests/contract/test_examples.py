@@ -16,6 +16,7 @@ import time
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "e2e"))
+from byte_model import make_byte_model  # noqa: E402
 from conftest import MODEL, Server  # noqa: E402
 
 from exchange import JSON, Client, envelope_mismatches, with_model  # noqa: E402
@@ -23,20 +24,21 @@ from relations import RELATIONS  # noqa: E402
 
 # Enough where an example asks for no task, and so for no properties of a model.
 DUMMY = "--dummy-model"
+# What the examples call MODELS holds one model, called tiny.
+MODELS = tempfile.TemporaryDirectory(prefix="troupe-contract-models-")
+TINY = make_byte_model(pathlib.Path(MODELS.name) / "tiny")
 FOLDER = pathlib.Path(__file__).with_name("examples")
 EXAMPLES = {
     example["name"]: example
     for example in (json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json")))
 }
 
-_MANAGEMENT = "the management API is not served yet"
 _PIPELINE = "pipeline mode has no form of its own yet: it only runs one request after another"
 _ENCODER = "tasks other than text generation are not served yet"
 
 WAITING = {
     "generate-beams": "beam search is not served yet and is refused",
     "generate-contrastive": "contrastive search is not served yet and is refused",
-    "model-name-required": "one process serves one model; several come with the management API",
     "pipeline-text-generation-list": _PIPELINE,
     "pipeline-unknown-generate-argument": _PIPELINE,
     "pipeline-legacy-streaming": _PIPELINE,
@@ -56,15 +58,6 @@ WAITING = {
     "fill-mask-without-mask": _ENCODER,
     "multiple-choice-ours": _ENCODER,
     "feature-extraction": _ENCODER,
-    "register-model": _MANAGEMENT,
-    "register-model-async": _MANAGEMENT,
-    "register-model-conflict": _MANAGEMENT,
-    "register-model-without-url": _MANAGEMENT,
-    "list-models-paged": _MANAGEMENT,
-    "describe-model": _MANAGEMENT,
-    "scale-model": _MANAGEMENT,
-    "unregister-model": _MANAGEMENT,
-    "management-method-not-allowed": _MANAGEMENT,
     "adapter-register-lora-off": "adapters are not served yet",
 }
 
@@ -105,6 +98,51 @@ def full_queue(client):
 def as_it_is(client):
     """Nothing around the request."""
     yield
+
+
+def with_models(request):
+    """`request` with the folder of models in the place of the word MODELS."""
+    return json.loads(json.dumps(request).replace("MODELS", MODELS.name.lstrip("/")))
+
+
+def register(client, name):
+    """Registers a tiny model under that name, if none has it."""
+    if client.get(f"/models/{name}").status != 200:
+        path = f"/models?url=file%3A%2F%2F%2FMODELS%2Ftiny&model_name={name}"
+        answer = client.send(with_models({"method": "POST", "path": path}))
+        assert answer.status == 200, answer.text
+
+
+def unregister(client, name):
+    """What an asynchronous registration has left must have come to an end."""
+    end = time.monotonic() + 30
+    while "PENDING" in client.get(f"/models/{name}").text:
+        assert time.monotonic() < end, f"{name} does not get ready"
+        time.sleep(0.01)
+    answer = client.send({"method": "DELETE", "path": f"/models/{name}"})
+    assert answer.status in (200, 404), answer.text
+
+
+def without(name):
+    @contextlib.contextmanager
+    def around(client):
+        unregister(client, name)
+        yield
+        unregister(client, name)
+
+    return around
+
+
+def having(*names):
+    @contextlib.contextmanager
+    def around(client):
+        for name in names:
+            register(client, name)
+        yield
+        for name in names:
+            unregister(client, name)
+
+    return around
 
 
 @contextlib.contextmanager
@@ -154,6 +192,7 @@ class State:
     around: callable = as_it_is  # The situation around its request.
     model: callable = None  # Makes a model in a folder, in the place of the one that is served.
     release: callable = lambda folder: None  # Before the server is stopped.
+    store: bool = False  # Whether the server starts with two models instead of one.
 
 
 STATES = {
@@ -164,6 +203,13 @@ STATES = {
     ),
     "model still loading": State(model=stuck_model, release=release_model),
     "model load failed": State(around=failed, model=broken_model),
+    "two start-up models": State(store=True),
+    "server with no model called tiny": State(around=without("tiny")),
+    "server with no model called later": State(around=without("later")),
+    "tiny already registered": State(around=having("tiny")),
+    "tiny registered": State(around=having("tiny")),
+    "tiny registered and READY": State(around=having("tiny")),
+    "three models registered": State(around=having("tiny", "tiny2")),
 }
 
 
@@ -183,7 +229,7 @@ def launch_key(example):
     model = str(MODEL) if "task" in server or state.model else DUMMY
     config = {"SERVING_" + name.upper(): text for name, text in server.get("config", {}).items()}
     env = {**server.get("env", {}), **config}
-    made = server["state"] if state.model else None
+    made = server["state"] if state.model or state.store else None
     return model, tuple(sorted(options.items())), tuple(sorted(env.items())), made
 
 
@@ -224,7 +270,10 @@ def clients():
             model, options, env, made = key
             state = STATES[made]
             folder = model_folder(model, options, state)
-            server = Server(model if model == DUMMY else folder.name, env=dict(env))
+            places = [model if model == DUMMY else folder.name]
+            if state.store:
+                places = ["-m", f"[one]={TINY}", "-m", f"[two]={TINY}"]
+            server = Server(*places, env=dict(env))
             now.update(key=key, server=server, folder=folder, state=state)
             now.update(client=Client(server.url))
         return now["client"]
@@ -238,7 +287,7 @@ def test_example(name, clients):
     example = EXAMPLES[name]
     assert runnable(example), f"the server part of {name} needs its code in STATES"
     client = clients(launch_key(example))
-    request = example["request"]
+    request = with_models(example["request"])
     with STATES[example["server"].get("state")].around(client):
         answer = client.send(request)
     wrong = answer.mismatches(with_model(example["response"], client.model))

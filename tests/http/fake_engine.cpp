@@ -1,6 +1,7 @@
 #include "fake_engine.hpp"
 
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "troupe/actors/telemetry/log.hpp"
@@ -140,7 +141,7 @@ bool knows(const script& what, const std::string& name) {
 caf::error no_model(const std::string& name) {
   if (name.empty())
     return caf::make_error(ec::invalid_request, std::string{"Parameter model_name is required."});
-  return caf::make_error(ec::model_not_found, "no model named " + name);
+  return caf::make_error(ec::model_not_found, "Model or workflow not found: " + name);
 }
 
 caf::result<request_actor> admit(fake_engine_ptr self, generation_request& request,
@@ -153,6 +154,16 @@ caf::result<request_actor> admit(fake_engine_ptr self, generation_request& reque
   ++what.submitted;
   what.max_new_tokens = request.params.max_new_tokens;
   return self->spawn(fake_request, self->state.what, sink, std::move(request));
+}
+
+caf::result<model_status> unload(fake_engine_ptr self, const std::string& name,
+                                 const std::optional<std::string>& version) {
+  auto gone = std::erase_if(self->state.what->models, [&](const model_status& x) {
+    return x.name == name && x.registered.version == version.value_or(x.registered.version);
+  });
+  if (gone == 0)
+    return no_model(name);
+  return model_status{};
 }
 
 engine_actor::behavior_type fake_engine(fake_engine_ptr self, script_ptr what) {
@@ -176,12 +187,35 @@ engine_actor::behavior_type fake_engine(fake_engine_ptr self, script_ptr what) {
           out += static_cast<char>(id);
         return out;
       },
-      [](load_atom, const model_spec&) -> caf::result<model_status> { return model_status{}; },
-      [](unload_atom, const std::string&) -> caf::result<model_status> { return model_status{}; },
+      [self](load_atom, const model_spec& spec) -> caf::result<model_status> {
+        auto& what = *self->state.what;
+        auto model = ready_model(spec.name);
+        model.registered = spec.registered;
+        model.groups.push_back({-1, 1, 1, {{1, 1'700'000'000'123, true}}});
+        if (what.load_fault)
+          model.state = model_state::failed;
+        what.models.push_back(model);
+        if (what.load_fault)
+          return what.load_fault;
+        return model;
+      },
+      [self](unload_atom, const std::string& name) { return unload(self, name, std::nullopt); },
+      [self](unload_atom, const std::string& name, const std::string& version) {
+        return unload(self, name, version);
+      },
+      [self](const worker_scaling& wanted) -> caf::result<std::vector<model_status>> {
+        for (auto& model : self->state.what->models)
+          if (model.name == wanted.model) {
+            model.registered.min_workers = static_cast<uint32_t>(wanted.min);
+            model.registered.max_workers = static_cast<uint32_t>(wanted.max);
+            return std::vector<model_status>{model};
+          }
+        return no_model(wanted.model);
+      },
       [self](status_atom) { return self->state.what->models; },
       [](drain_atom, uint32_t) { return done_atom_v; },
-      [](route_atom, const std::string&, const model_actor&) {},
-      [](route_atom, const std::string&) {},
+      [](const model_route&) {},
+      [](route_atom, const std::string&, const std::string&) {},
   };
 }
 
@@ -209,7 +243,7 @@ http::server_settings served::quick_settings() {
   return out;
 }
 
-served::served(script_ptr what, http::server_settings settings)
+served::served(script_ptr what, http::server_settings settings, http::model_source source)
     : world_(std::make_unique<world>()), script_(std::move(what)) {
   [[maybe_unused]] static const bool once = [] {
     telemetry::configure_log({.level = telemetry::log_level::off, .json = false});
@@ -222,7 +256,8 @@ served::served(script_ptr what, http::server_settings settings)
   world_->config.set("scheduler.max-threads", size_t{2});
   world_->system = std::make_unique<caf::actor_system>(world_->config);
   world_->engine = world_->system->spawn(fake_engine, script_);
-  auto started = http::server::start(*world_->system, world_->engine, nullptr, std::move(settings));
+  auto started = http::server::start(*world_->system, world_->engine, nullptr, std::move(settings),
+                                     std::move(source));
   if (!started)
     throw std::runtime_error(text_of(started.error()));
   server_ = std::move(*started);

@@ -28,6 +28,7 @@ struct script {
   uint32_t weight = 100; ///< Of a batch.
   uint32_t delay_ms = 0; ///< Before the first token.
   std::vector<model_status> models;
+  caf::error load_fault; ///< Of every model that is loaded.
 
   std::atomic<int> submitted{0};
   std::atomic<int> cancelled{0}; ///< By message or because the sink went down.
@@ -44,7 +45,8 @@ model_status ready_model(std::string name);
 /// An actor system with a fake engine and a server in front of it.
 class served {
 public:
-  explicit served(script_ptr script, http::server_settings settings = quick_settings());
+  explicit served(script_ptr script, http::server_settings settings = quick_settings(),
+                  http::model_source source = nullptr);
   ~served();
 
   uint16_t port() const { return server_->port(); }

@@ -53,7 +53,6 @@ TEST_CASE_METHOD(routes, "unknown paths get the error of their family", "[http][
   CHECK(answer("GET", "/v1/nothing").body.find("\"error\":{") != std::string::npos);
   CHECK(answer("GET", "/").status == 404);
   CHECK(answer("POST", "/predictions").status == 404);
-  CHECK(answer("POST", "/predictions/m/1.0", hello).status == 404);
   CHECK(answer("POST", "/v1/models", "{}").status == 405);
   CHECK(answer("POST", "/server/metrics").status == 405);
 }
@@ -62,6 +61,10 @@ TEST_CASE_METHOD(routes, "models are named by path, query, header or form", "[ht
   CHECK(generation("/invocations", hello).model.empty());
   CHECK(generation("/predictions/my%20model", hello).model == "my model");
   CHECK(generation("/models/m/invoke", hello).model == "m");
+  CHECK(generation("/predictions/m/1.0", hello).model == "m");
+  CHECK(generation("/predictions/m/1.0", hello).version == "1.0");
+  CHECK(generation("/predictions/m?model_version=2", hello).version == "2");
+  CHECK(generation("/predictions/m", hello, {{"model_version", "3"}}).version == "3");
   CHECK(generation("/invocations?model_name=q", hello, {{"model_name", "h"}}).model == "q");
   CHECK(generation("/invocations", hello, {{"model_name", "h"}}).model == "h");
   CHECK(generation("/v1/chat/completions?model_name=q", talk).model == "q");
@@ -150,7 +153,7 @@ TEST_CASE_METHOD(routes, "ping shows the models' health", "[http][router]") {
       models.back().name = "m" + std::to_string(models.size());
       models.back().state = state;
     }
-    return std::get<engine_query::status_view>(query.what)(models);
+    return std::get<status_view>(query.what)(models);
   };
   CHECK(status_of({}).body == "{}\n");
   CHECK(status_of({model_state::ready}).status == 200);
@@ -193,6 +196,6 @@ TEST_CASE_METHOD(routes, "OPTIONS is answered on known routes", "[http][router]"
   CHECK(answer("OPTIONS", "/v1/chat/completions").body == "{}");
   CHECK(answer("OPTIONS", "/nothing").status == 404);
   auto out = send("OPTIONS", "/predictions/m");
-  auto& view = std::get<engine_query::status_view>(std::get<engine_query>(out).what);
+  auto& view = std::get<status_view>(std::get<engine_query>(out).what);
   CHECK(view({}).status == 404);
 }

@@ -96,7 +96,7 @@ TEST_CASE("a published engine answers other processes but lets none of them mana
   CHECK(code_of(there.answer<model_status>(unload_atom_v, std::string{"dummy"})) ==
         ec::unauthorized);
   CHECK(code_of(there.answer<done_atom>(drain_atom_v, uint32_t{0})) == ec::unauthorized);
-  caf::anon_send(*there.engine, route_atom_v, std::string{"dummy"});
+  caf::anon_send(*there.engine, route_atom_v, std::string{"dummy"}, std::string{});
   CHECK(there.answers());
   caf::anon_send_exit(*there.engine, caf::exit_reason::user_shutdown);
   CHECK(there.answers());

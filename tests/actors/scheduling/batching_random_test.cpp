@@ -56,6 +56,17 @@ void live_randomly(uint32_t seed) {
     if (pick(5) == 0)
       s.rope_base = 500;
     s.needs_host = pick(4) == 0;
+    // Beams side by side need room for each, which the smallest caches don't have.
+    if (limits.max_sequences >= 3 && pick(4) == 0) {
+      s.prompt.resize(std::min<size_t>(s.prompt.size(), room / 6));
+      s.prompt.resize(std::max<size_t>(s.prompt.size(), 1));
+      s.max_new_tokens = std::min(s.max_new_tokens, room / 12 + 1);
+      s.search.kind = pick(2) == 0 ? search_kind::beams : search_kind::contrastive;
+      s.search.lanes = 2 + pick(2);
+      s.search.returned = s.search.lanes;
+      s.search.length_penalty = pick(3);
+      s.wants.top_n = static_cast<uint16_t>(pick(2));
+    }
     bool poison = pick(20) == 0;
     if (poison)
       s.prompt[pick(static_cast<uint32_t>(s.prompt.size()))] = 5000;
