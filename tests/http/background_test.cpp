@@ -76,7 +76,7 @@ TEST_CASE("a failed answer is told to whoever fetches it", "[http][async]") {
 
 TEST_CASE("a result that must make room is cancelled", "[http][async]") {
   auto what = std::make_shared<script>();
-  what->endless = true;
+  what->pieces.assign(300'000, "word ");
   auto settings = served::quick_settings();
   settings.async_capacity = 1;
   served here{what, settings};

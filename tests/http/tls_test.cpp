@@ -106,7 +106,7 @@ TEST_CASE("a keystore holds certificate and key", "[http][tls]") {
   REQUIRE_FALSE(wrong);
   CHECK(text_of(wrong.error()).find("is keystore_pass right?") != std::string::npos);
   CHECK(text_of(wrong.error()).find("\"wrong\"") == std::string::npos);
-  settings.keystore_file = __FILE__;
+  settings.keystore_file = TROUPE_SOURCE_DIR "/README.md";
   auto garbage = http::server::start(here.system(), here.engine(), nullptr, settings);
   REQUIRE_FALSE(garbage);
   CHECK(text_of(garbage.error()).find("no PKCS12 file") != std::string::npos);
