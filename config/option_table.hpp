@@ -97,6 +97,8 @@ inline constexpr auto option_table = std::to_array<option>({
   // The queue of a model.
   {.key = "job_queue_size", .level = scope::shared, .type = kind::integer, .fallback = "1000", .help = "Requests that may wait; more are refused at once", .flag = "--job-queue-size", .variables = "MAX_CONCURRENT_REQUESTS", .least = 1, .most = 1000000},
   {.key = "retry_threshold", .level = scope::shared, .type = kind::integer, .fallback = "3", .help = "Losses of a shard after which a model is given up and its requests end with an error; LMI gives up at once (0)", .flag = "--retry-threshold", .most = 1000000},
+  {.key = "batch_size", .level = scope::shared, .type = kind::integer, .fallback = "1", .help = "Requests that are put into one batch where there is no rolling batch; more than 1 in serving.properties switches it off", .least = 1, .most = 65536},
+  {.key = "max_batch_delay", .level = scope::shared, .type = kind::milliseconds, .fallback = "100", .help = "Longest wait for such a batch to fill", .most = 86400000},
 
   // Where it runs.
   {.key = "load_on_devices", .level = scope::shared, .type = kind::text, .fallback = "*", .help = "Where models run: * (GPUs if there are any), cpu, or GPUs such as 0;1 or gpu0;gpu1", .flag = "--devices"},
@@ -114,7 +116,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.model_loading_timeout", .level = scope::model, .type = kind::seconds, .fallback = "240", .help = "Longest time that loading may take", .flag = "--model-loading-timeout", .variables = "MODEL_LOADING_TIMEOUT", .least = 0.001, .most = 86400},
 
   // How it is run.
-  {.key = "option.rolling_batch", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "scheduler batches continuously, disable runs one request after another, auto takes scheduler for text generation", .flag = "--rolling-batch", .words = "auto scheduler disable lmi-dist~scheduler vllm~scheduler trtllm~scheduler tnx~scheduler"},
+  {.key = "option.rolling_batch", .level = scope::model, .type = kind::choice, .fallback = "auto", .help = "scheduler batches continuously; disable runs batch_size calls after another, in the form of a transformers pipeline; auto takes scheduler for text generation", .flag = "--rolling-batch", .words = "auto scheduler disable lmi-dist~scheduler vllm~scheduler trtllm~scheduler tnx~scheduler"},
   {.key = "option.max_rolling_batch_size", .level = scope::model, .type = kind::integer, .fallback = "32", .help = "Sequences that are generated at once; further ones wait", .flag = "--max-rolling-batch-size", .variables = "MAX_BATCH_SIZE", .least = 1, .most = 65536},
   {.key = "option.max_step_tokens", .level = scope::model, .type = kind::integer, .fallback = "auto", .help = "Tokens that one step may process: prompts enter in chunks of what running sequences leave; auto: 512 on CPU, 4096 on GPUs", .flag = "--max-step-tokens", .words = "auto=0", .least = 1, .most = 1048576},
   {.key = "option.schedule_ahead", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Issue the next step before the tokens of the last are known, so that the device never waits for the host; unset: true on a single GPU, false on the CPU, where it gains nothing", .flag = "--schedule-ahead"},
@@ -136,7 +138,9 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.output_formatter", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Form of answers on LMI routes; unset: json, or jsonlines when streamed", .words = "json jsonlines sse json_chat jsonlines_chat sse_chat", .lenient = true},
   {.key = "option.tgi_compat", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Answer LMI routes in the form of Text Generation Inference"},
   {.key = "option.openai_finish_reasons", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Finish reasons in OpenAI's words (true) or LMI's (false) on every route; unset: by route"},
-  {.key = "option.decoding_strategy", .level = scope::model, .type = kind::choice, .fallback = "greedy", .help = "How tokens are chosen when a request doesn't say", .words = "greedy sample sampling=sample"},
+  {.key = "option.decoding_strategy", .level = scope::model, .type = kind::choice, .fallback = "greedy", .help = "How tokens are chosen when a request doesn't say", .words = "greedy sample sampling=sample contrastive"},
+  {.key = "option.contrastive_hidden", .level = scope::model, .type = kind::choice, .fallback = "last", .help = "What contrastive search compares: the last layer's hidden states, or the embeddings (one shard only)", .words = "last embedding"},
+  {.key = "option.enable_streaming", .level = scope::model, .type = kind::choice, .fallback = "false", .help = "LMI's old way of streaming without rolling batch: a line with a piece of each prompt per token; huggingface: the prompts first", .words = "false true huggingface"},
   {.key = "option.stop_sequence", .level = scope::model, .type = kind::list, .fallback = "", .help = "Texts at which every generation stops, beside those of the request"},
     // clang-format on
 });

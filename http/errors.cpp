@@ -25,6 +25,16 @@ reply handler_error(int status, std::string_view message) {
   return out;
 }
 
+/// What a pipeline's handler reports: {"code", "message", "error"}.
+reply pipeline_error(int status, std::string_view message) {
+  auto out = handler_error(status, message);
+  out.body = "{\"code\": " + std::to_string(status) +
+             ", \"message\": \"invoke handler failure\", \"error\": ";
+  json::append_string(out.body, message);
+  out.body += '}';
+  return out;
+}
+
 std::string_view openai_type(int status) {
   switch (status) {
   case 401:
@@ -102,6 +112,25 @@ reply lmi_reply(const dialect_settings& settings, std::string_view model, const 
   default:
     return lmi_error(settings.server_error_status, "EngineException", text);
   }
+}
+
+reply pipeline_reply(const dialect_settings& settings, std::string_view model,
+                     const caf::error& why) {
+  switch (code_of(why)) {
+  case ec::invalid_request:
+    if (lacks_model_name(model, why))
+      break;
+    [[fallthrough]];
+  case ec::prompt_too_long:
+  case ec::template_failed:
+  case ec::row_fault:
+  case ec::step_fault:
+  case ec::device_lost:
+    return pipeline_error(424, text_of(why));
+  default:
+    break;
+  }
+  return lmi_reply(settings, model, why);
 }
 
 int openai_status(ec code) {
@@ -183,6 +212,8 @@ reply openai_error(int status, std::string_view code, std::string_view message,
 }
 
 reply problem_reply(error_style style, const problem& why) {
+  if (style == error_style::pipeline)
+    return pipeline_error(424, why.message);
   return style == error_style::openai
              ? openai_error(400, to_string_view(ec::invalid_request), why.message, why.parameter)
              : handler_error(424, std::string{parse_prefix} + why.message);
@@ -190,6 +221,8 @@ reply problem_reply(error_style style, const problem& why) {
 
 reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
                   const caf::error& why) {
+  if (style == error_style::pipeline)
+    return pipeline_reply(settings, model, why);
   return style == error_style::openai ? openai_reply(model, why) : lmi_reply(settings, model, why);
 }
 

@@ -6,6 +6,7 @@
 #include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/dialects/openai_chat.hpp"
 #include "troupe/http/dialects/openai_completions.hpp"
+#include "troupe/http/dialects/pipeline.hpp"
 #include "troupe/http/dialects/tokenize.hpp"
 #include "troupe/http/json/write.hpp"
 #include "troupe/http/status_views.hpp"
@@ -60,9 +61,9 @@ struct payload {
   std::string model; ///< Form part model_name.
 };
 
-json::value with_inputs(std::string text) {
+json::value with_inputs(json::value inputs) {
   json::object out;
-  out.emplace_back("inputs", std::move(text));
+  out.emplace_back("inputs", std::move(inputs));
   return json::value{std::move(out)};
 }
 
@@ -78,17 +79,18 @@ std::variant<payload, problem> read_form(std::string_view type, std::string_view
     else if (part.name == "data" || !data)
       data = &part;
   }
-  out.body = with_inputs(data ? data->content : std::string{});
+  out.body = with_inputs(json::value{data ? data->content : std::string{}});
   return out;
 }
 
 /// Contract http.md §4.2. Text generation takes one string, so what becomes a list is refused here.
-std::variant<payload, problem> read_payload(const request& r, bool v1_route) {
+std::variant<payload, problem> read_payload(const request& r, bool v1_route,
+                                            bool pipeline = false) {
   auto* given = r.header("content-type");
   auto type = given ? lower(*given) : std::string{};
   auto json = type.empty() || type.find("json") != std::string::npos;
   if (json && r.body.empty() && !v1_route)
-    return payload{with_inputs({}), {}};
+    return payload{with_inputs(json::value{std::string{}}), {}};
   if (json) {
     auto parsed = json::parse(r.body);
     if (!parsed)
@@ -97,13 +99,15 @@ std::variant<payload, problem> read_payload(const request& r, bool v1_route) {
   }
   if (v1_route)
     return problem{"", "send the body as JSON with Content-Type: application/json, not " + type};
+  if (pipeline && type.find("text/plain") != std::string::npos)
+    return payload{with_inputs(json::array{json::value{json::valid_utf8(r.body)}}), {}};
   if (type.find("text/csv") != std::string::npos || type.find("text/plain") != std::string::npos)
     return problem{"inputs", "inputs must be a string: a " + type.substr(0, type.find(';')) +
                                  " body is a list of them"};
   if (type.find("multipart/form-data") != std::string::npos ||
       type.find("x-www-form-urlencoded") != std::string::npos)
     return read_form(*given, r.body);
-  return payload{with_inputs(json::valid_utf8(r.body)), {}};
+  return payload{with_inputs(json::value{json::valid_utf8(r.body)}), {}};
 }
 
 /// What the request says about itself outside its body.
@@ -136,16 +140,19 @@ std::variant<job_context, reply> read_context(const front_state& state, const re
 using parser = parsed_job (*)(const json::value&, const job_context&);
 
 /// "messages" makes a chat of any inference request, "prompt" without "inputs" a completion.
-parser choose_parser(const json::value& body) {
+parser choose_parser(const json::value& body, bool pipeline) {
   if (body.find("messages"))
     return parse_chat;
+  if (pipeline)
+    return parse_pipeline;
   return body.find("prompt") && !body.find("inputs") ? parse_completions : parse_lmi;
 }
 
 /// @param parse Null: chosen by the body.
 routed generate(const front_state& state, const request& r, std::string_view model, bool v1_route,
                 parser parse) {
-  auto style = v1_route ? error_style::openai : error_style::lmi;
+  const bool pipeline = state.settings.dialect.pipeline;
+  auto style = v1_route ? error_style::openai : pipeline ? error_style::pipeline : error_style::lmi;
   auto refused = [&](const problem& why) {
     auto out = problem_reply(style, why);
     out.inference = true;
@@ -155,13 +162,13 @@ routed generate(const front_state& state, const request& r, std::string_view mod
   if (auto* refusal = std::get_if<reply>(&context))
     return std::move(*refusal);
   auto& about = std::get<job_context>(context);
-  auto content = read_payload(r, v1_route);
+  auto content = read_payload(r, v1_route, pipeline);
   if (auto* why = std::get_if<problem>(&content))
     return refused(*why);
   auto& given = std::get<payload>(content);
   if (about.model.empty())
     about.model = given.model;
-  auto job = (parse ? parse : choose_parser(given.body))(given.body, about);
+  auto job = (parse ? parse : choose_parser(given.body, pipeline))(given.body, about);
   if (auto* why = std::get_if<problem>(&job))
     return refused(*why);
   auto& out = std::get<generation_job>(job);

@@ -121,10 +121,11 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
   spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
   spec.load.kv_cache_bytes = static_cast<uint64_t>(model.integer("option.kv_cache_bytes"));
-  spec.load.max_sequences =
-      model.text("option.rolling_batch") == "disable"
-          ? 1
-          : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
+  spec.load.max_sequences = static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
+  if (model.text("option.rolling_batch") == "disable") {
+    spec.call_batch = static_cast<uint32_t>(model.integer("batch_size"));
+    spec.call_delay_ms = static_cast<uint32_t>(model.duration("max_batch_delay").count());
+  }
   auto step_tokens = model.integer("option.max_step_tokens");
   spec.load.max_step_tokens =
       step_tokens > 0 ? static_cast<uint32_t>(step_tokens) : models::by_device;

@@ -1,6 +1,9 @@
 #include "troupe/runtime/commands.hpp"
 
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include <CLI/CLI.hpp>
 
@@ -41,6 +44,22 @@ uint32_t milliseconds(std::chrono::milliseconds time) {
   return static_cast<uint32_t>(time.count());
 }
 
+/// Without rolling batch requests are calls of a transformers pipeline.
+void set_pipeline(const config::settings& s, http::dialect_settings& to) {
+  using streaming = http::dialect_settings::streaming;
+  to.pipeline = true;
+  const auto& old_way = s.text("option.enable_streaming");
+  to.legacy_streaming = old_way == "true"          ? streaming::pieces
+                        : old_way == "huggingface" ? streaming::with_prompt
+                                                   : streaming::off;
+}
+
+/// What the model's folder says about generation; empty where it says nothing.
+std::string generation_config_of(const std::string& folder) {
+  std::ifstream file{std::filesystem::path{folder} / "generation_config.json"};
+  return {std::istreambuf_iterator<char>{file}, {}};
+}
+
 http::server_settings server_settings_of(const config::settings& s, const config::endpoint& where,
                                          const std::string& model) {
   http::server_settings result;
@@ -72,14 +91,17 @@ http::server_settings server_settings_of(const config::settings& s, const config
   dialect.output_formatter = s.text("option.output_formatter");
   dialect.tgi_compat = s.boolean("option.tgi_compat");
   dialect.decoding_strategy = s.text("option.decoding_strategy");
+  dialect.contrastive_embeddings = s.text("option.contrastive_hidden") == "embedding";
   dialect.stop_sequences = s.list("option.stop_sequence");
   if (s.has("option.openai_finish_reasons"))
     dialect.openai_finish_reasons = s.boolean("option.openai_finish_reasons");
   dialect.trust_request_template = s.boolean("trust_request_chat_template");
   dialect.slot_timeout_ms = milliseconds(s.duration("option.predict_timeout"));
   // Without rolling batch a call has the model for itself, and the limit is the whole call's.
-  if (s.text("option.rolling_batch") == "disable")
+  if (s.text("option.rolling_batch") == "disable") {
     dialect.deadline_ms = std::exchange(dialect.slot_timeout_ms, 0);
+    set_pipeline(s, dialect);
+  }
   dialect.read_timeout_ms = milliseconds(s.duration("chunked_read_timeout"));
   dialect.bad_request_status = static_cast<int>(s.integer("bad_request_http_code"));
   dialect.wlm_error_status = static_cast<int>(s.integer("wlm_error_http_code"));
@@ -152,8 +174,11 @@ int serve(const arguments& given, const typed_settings& typed) {
   host running{server->values};
   auto spec = spec_of(model->values, folder->string(), given.dummy);
   // Before the model is loaded, so that a taken port is known at once.
+  auto settings = server_settings_of(model->values, *where, spec.name);
+  if (settings.dialect.pipeline)
+    settings.dialect.generation_config = generation_config_of(spec.load.folder);
   auto front = http::server::open(running.system(), running.engine(), running.metrics(),
-                                  server_settings_of(model->values, *where, spec.name));
+                                  std::move(settings));
   if (!front)
     return fail(front.error());
   // So is a taken port of this; until the model is there, peers are told that it is loading.
