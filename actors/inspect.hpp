@@ -34,7 +34,7 @@ TROUPE_INSPECT(step, x.epoch, x.id, x.rows, x.tokens, x.blocks, x.starts, x.copi
                x.swaps_out, x.dropped)
 TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.prompt_top,
                x.candidates, x.hidden, x.fault, x.fault_text)
-TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns)
+TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns, x.device_ns, x.turnaround_ns)
 TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.stop_tokens, x.wants,
                x.priority, x.cache_salt, x.rope_base, x.slot_timeout_ms, x.needs_host)
 TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens)
@@ -69,7 +69,8 @@ namespace models {
 TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.shards, x.cpu_threads, x.max_model_len,
                x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences, x.max_step_tokens,
                x.random_seed, x.schedule_ahead, x.devices, x.device_map, x.gpu_memory_utilization,
-               x.cuda_graphs, x.batch_invariant, x.random_weights)
+               x.cuda_graphs, x.batch_invariant, x.random_weights, x.steps_in_flight,
+               x.kv_host_bytes, x.dummy_step_us)
 
 /// Between processes: dtype, shape and raw bytes. Within one, CAF copies the handle and never asks.
 template <class Inspector>
