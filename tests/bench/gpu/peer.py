@@ -44,7 +44,7 @@ def spread_out(config):
         set_module_tensor_to_device(made, name, place_of(name), value=value)
     # Its table is computed, not stored.
     rotary = type(made.model.rotary_emb)
-    made.model.rotary_emb = rotary(config=config, device=place_of("model.rotary_emb"))
+    made.model.rotary_emb = rotary(config=config).to(place_of("model.rotary_emb"))
     return accelerate.dispatch_model(made, places)
 
 
