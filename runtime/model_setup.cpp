@@ -223,6 +223,8 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
                   : config::served_name(model, folder);
   spec.load.folder = dummy ? "" : folder;
   spec.load.dummy = dummy;
+  spec.load.dummy_step_us =
+      static_cast<uint32_t>(model.number("option.dummy_step_ms") * 1000.0 + 0.5);
   spec.load.dtype = model.text("option.dtype");
   auto degree = model.integer("option.tensor_parallel_degree");
   spec.load.shards = degree < 0    ? models::all_devices
@@ -240,6 +242,8 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
   spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
   spec.load.kv_cache_bytes = static_cast<uint64_t>(model.integer("option.kv_cache_bytes"));
+  if (auto bytes = model.integer("option.kv_host_bytes"); bytes >= 0)
+    spec.load.kv_host_bytes = static_cast<uint64_t>(bytes);
   spec.load.max_sequences = static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
   if (model.text("option.rolling_batch") == "disable") {
     spec.call_batch = static_cast<uint32_t>(model.integer("batch_size"));
@@ -251,6 +255,7 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   if (model.has("option.schedule_ahead"))
     spec.load.schedule_ahead = model.boolean("option.schedule_ahead") ? models::device_choice::on
                                                                       : models::device_choice::off;
+  spec.load.steps_in_flight = static_cast<uint32_t>(model.integer("option.steps_in_flight"));
   spec.queue_limit = static_cast<uint32_t>(model.integer("job_queue_size"));
   auto tokenizers = model.integer("tokenizer_threads");
   spec.tokenizer_threads =
