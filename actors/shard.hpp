@@ -47,7 +47,7 @@ struct shard_options {
   telemetry::metrics_ptr metrics; ///< May be null.
   std::function<void(const shard_event&)> log; ///< Called on the shard's thread; may be empty.
   /// The stage does what makes later steps faster after so long without a step.
-  std::chrono::milliseconds idle_after{50};
+  std::chrono::milliseconds idle_after{250};
 };
 
 struct shard_state {
