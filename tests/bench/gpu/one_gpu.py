@@ -298,6 +298,8 @@ try:
             note(f"ours {size} measured")
     if wanted("peerarrivals"):
         guarded("peerarrivals", peer_arrivals, peer)
+        peer.stop()  # Its cache would leave no room.
+        peer = None
     if peer is not None:
         peer("load", config=str(folders["1b"]))  # Makes room.
     for part, f in (("arrivals", arrivals), ("steady", steady_decode), ("graphs", lambda: graphs("8b")),
@@ -306,6 +308,7 @@ try:
             guarded(part, f)
     for size in ("1b", "8b"):
         if wanted("score" + size):
+            peer = peer or Peer()
             guarded("score" + size, score, peer, size)
             note(f"{size} scored")
     if peer is not None:

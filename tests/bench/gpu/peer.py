@@ -137,6 +137,9 @@ def copy(_):
 def arrivals(job):
     """transformers' continuous batching, fed as the clock says. Cut off at `limit` seconds."""
     settings = transformers.GenerationConfig(max_new_tokens=job["new"], do_sample=False, eos_token_id=-1, pad_token_id=0)
+    # Without it the manager's steps run into the attention that knows no pages.
+    if "paged" not in (model.config._attn_implementation or ""):
+        model.set_attn_implementation("paged|sdpa")
     manager = model.init_continuous_batching(generation_config=settings)
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(100, 40000, (len(job["times"]) + 4, job["prompt"]), generator=generator).tolist()
@@ -146,7 +149,8 @@ def arrivals(job):
         for prompt in prompts[-4:]:
             manager.add_request(prompt, max_new_tokens=8)
         for _ in range(4):
-            manager.get_result(timeout=60)
+            if manager.get_result(timeout=30) is None:
+                raise RuntimeError("continuous batching answers nothing; see peer.log")
         begin = time.perf_counter()
         submitted = {}
 
