@@ -334,6 +334,9 @@ TEST_CASE_METHOD(fixture, "the management API has a listener of its own or share
   REQUIRE(apart);
   REQUIRE(apart->has_value());
   CHECK((*apart)->port == 8081);
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "http://127.0.0.1:0";
+  from.variables["SERVING_MANAGEMENT_ADDRESS"] = "http://127.0.0.1:0";
+  CHECK(management()->has_value());
   from.variables["SERVING_MANAGEMENT_ADDRESS"] = "8081";
   auto bad = management();
   REQUIRE(!bad);
