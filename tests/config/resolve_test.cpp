@@ -254,7 +254,6 @@ TEST_CASE_METHOD(fixture, "settings that other runtimes know are accepted with a
   CHECK(warned(r, "option.quantize (" + (folder / "serving.properties").string() +
                       ":1): weights are not quantized"));
   CHECK(warned(r, ":2): weights are not quantized"));
-  CHECK(warned(r, ":3): the old way of streaming"));
   CHECK(warned(r, ":5): accepted for the sake of existing files"));
   write("serving.properties", "option.quantize=gptq");
   CHECK(
@@ -343,6 +342,20 @@ TEST_CASE_METHOD(fixture, "the management API has a listener of its own or share
   CHECK(has(text_of(bad.error()), "management_address (variable SERVING_MANAGEMENT_ADDRESS)"));
 }
 
+TEST_CASE_METHOD(fixture, "files are looked for below MODEL_SERVER_HOME unless they are typed",
+                 "[config][resolve]") {
+  write("config.properties", "certificate_file=tls/c.pem\nkeystore=/etc/k.p12");
+  from.variables["SERVING_PRIVATE_KEY_FILE"] = "tls/k.pem";
+  auto s = server().values;
+  CHECK(s.text("certificate_file") == (folder / "tls/c.pem").string());
+  CHECK(s.text("private_key_file") == (folder / "tls/k.pem").string());
+  CHECK(s.text("keystore") == "/etc/k.p12");
+  flag("certificate_file", "here.pem");
+  CHECK(server().values.text("certificate_file") == "here.pem");
+  from.variables.erase("MODEL_SERVER_HOME");
+  CHECK(server().values.text("private_key_file") == "tls/k.pem");
+}
+
 TEST_CASE_METHOD(fixture, "a keystore does for https, too", "[config][resolve]") {
   write("config.properties", "inference_address=https://0.0.0.0:8443\nkeystore=k.p12\n"
                              "keystore_pass=secret");
@@ -352,10 +365,21 @@ TEST_CASE_METHOD(fixture, "a keystore does for https, too", "[config][resolve]")
   CHECK(s.text("keystore_pass") == "secret");
 }
 
+TEST_CASE_METHOD(fixture, "TLS needs no certificate, but never half of one", "[config][resolve]") {
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "https://0.0.0.0:8443";
+  auto without = listen_endpoint(server().values);
+  REQUIRE(without);
+  CHECK(without->tls);
+  write("config.properties", "certificate_file=c.pem");
+  auto half = listen_endpoint(server().values);
+  REQUIRE(!half);
+  CHECK(has(text_of(half.error()), "private_key_file"));
+}
+
 TEST_CASE_METHOD(fixture, "a bad address is refused with its place", "[config][resolve]") {
-  for (auto bad : {"https://0.0.0.0:8443", "unix:tmp/x", "unix:", "ftp://a", "0.0.0.0:80",
-                   "http://", "http://:80", "http://a:b:80", "http://a:65535",
-                   "http://a:", "http://[::1", "http://[::1]x", "http://a/b:80", "http://a:-1"}) {
+  for (auto bad : {"unix:tmp/x", "unix:", "ftp://a", "0.0.0.0:80", "http://", "http://:80",
+                   "http://a:b:80", "http://a:65535", "http://a:", "http://[::1", "http://[::1]x",
+                   "http://a/b:80", "http://a:-1"}) {
     INFO(bad);
     from.variables["SERVING_INFERENCE_ADDRESS"] = bad;
     auto e = listen_endpoint(server().values);

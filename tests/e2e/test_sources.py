@@ -86,7 +86,7 @@ def test_check_says_what_would_happen(folder, tmp_path):
     done = run("check", tmp_path)
     assert done.returncode == 0
     assert "did you mean option.dtype?" in done.stdout
-    assert "one request after another" in done.stdout
+    assert "calls in batches of up to 4" in done.stdout
     assert run("check", tmp_path, "--strict").returncode == 1
     assert run("check", tmp_path / "missing").returncode == 1
     done = run("check", "org/name", HF_HOME=str(tmp_path))
