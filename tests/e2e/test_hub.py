@@ -160,5 +160,5 @@ def test_a_signal_ends_a_download(tmp_path):
     assert running.wait(10) == 1
     said = running.stderr.read()
     assert b"stopped while" in said
-    assert b"fetching org/tiny: model.safetensors, 0 MiB of 6 MiB" in said
+    assert b"fetching org/tiny: model.safetensors, 0 MiB of " in said
     with_stall.close()
