@@ -2,12 +2,13 @@
 # stages, by CMake presets and by ctest.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: serve test test-long build bench bench-load cuda format asan tsan clean install package help
+.PHONY: serve test test-long build bench bench-load cuda format asan tsan fuzz clean install package help
 
 PREFIX ?= /usr/local
 HOST ?= 127.0.0.1
 PORT ?= 8080
 MODEL ?= .cache/models/SmolLM2-135M-Instruct
+SECONDS_EACH ?= 600
 # Further flags of `troupe serve`.
 ARGS ?=
 
@@ -53,6 +54,10 @@ asan: ## build and test with address and undefined-behaviour sanitizers
 tsan: ## build and test with the thread sanitizer
 	@PRESET=tsan tools/setup $(tools) model build
 	@tools/run_tests tsan
+
+fuzz: ## fuzz what reads foreign bytes, SECONDS_EACH= per target (600)
+	@PRESET=fuzz tools/setup $(tools) fuzz build
+	@tools/run_fuzz $(SECONDS_EACH)
 
 clean: ## delete all builds; downloads and models in .cache stay
 	rm -rf build .cache/cargo-target

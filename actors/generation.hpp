@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "troupe/actors/registration.hpp"
+#include "troupe/actors/scheduling/search_params.hpp"
 #include "troupe/models/stage.hpp"
 #include "troupe/models/step.hpp"
 
@@ -35,6 +36,9 @@ std::string_view to_string_view(finish_reason reason);
 struct generation_params {
   int64_t max_new_tokens = -1; ///< -1: to the end of the context.
   sampling_params sampling;    ///< `seed` is already drawn; eos_tokens are filled by the model.
+  /// Beams return `n` of their sequences, the best by score first; contrastive search returns one.
+  /// Neither goes with best_of, beams not with `stream`.
+  search_params search;
   uint32_t n = 1;              ///< Choices returned.
   /// Choices generated; the n with the highest summed log-probability are kept, the best first.
   /// Streams tell choice i as it was drawn, so they need best_of == n.
@@ -52,6 +56,9 @@ struct generation_params {
   /// true: tokens are told as they come; token_event::text is what a stream may show now (stop
   /// strings held back and cut). false: one batch at the end; each token with its own uncut text.
   bool stream = false;
+  uint32_t max_length = 0;  ///< Tokens of prompt and answer together; 0 = no limit of this kind.
+  uint32_t max_time_ms = 0; ///< Ends with what is there by then (finish `length`); 0 = off.
+  std::vector<int32_t> eos_tokens; ///< In place of the model's; empty = the model's.
 };
 
 /// One request, from whatever dialect. Times are relative to its arrival; 0 = no limit.
@@ -62,6 +69,8 @@ struct generation_request {
   prompt input;
   generation_params params;
   int32_t priority = 3;            ///< Lower runs first.
+  uint64_t turn = 0;               ///< The same among equal priorities; equal turns by arrival.
+  std::string traceparent;         ///< W3C trace context that it belongs to; empty = none.
   uint32_t slot_timeout_ms = 0;    ///< ec::slot_timeout when no batch slot is free by then.
   uint32_t deadline_ms = 0;        ///< ec::request_timeout when not finished by then.
   uint32_t read_timeout_ms = 120'000; ///< ec::slow_reader after so long without credit.
@@ -150,6 +159,10 @@ struct model_spec {
   bool trust_request_template = false;
   bool prefix_cache = true;         ///< Share KV blocks of prompts that begin alike.
   registration registered{};
+  /// Calls (requests with the same id) that run together, nobody joining them; 0 = continuous
+  /// batching: every sequence joins as soon as there is a slot.
+  uint32_t call_batch = 0;
+  uint32_t call_delay_ms = 0; ///< How long an incomplete batch of calls waits for more.
 };
 
 /// `stopped`: scaled to no workers; it holds no memory until it is scaled up again.

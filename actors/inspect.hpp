@@ -23,9 +23,10 @@ TROUPE_INSPECT(sampling_params, x.sample, x.seed, x.sequence_index, x.temperatur
                x.no_repeat_ngram_size, x.min_new_tokens, x.min_length, x.eos_tokens, x.logit_bias,
                x.bad_words, x.suppress_tokens, x.encoder_no_repeat_ngram_size,
                x.begin_suppress_tokens, x.forced_bos_token, x.forced_eos_tokens, x.max_length,
-               x.decay_start, x.decay_factor)
+               x.decay_start, x.decay_factor, x.renormalize)
 TROUPE_INSPECT(sequence_start, x.sequence, x.prompt_length, x.history, x.sampling, x.rope_base)
-TROUPE_INSPECT(row_wants, x.sample, x.prompt_logprobs, x.hidden_state, x.top_n, x.candidates)
+TROUPE_INSPECT(row_wants, x.sample, x.prompt_logprobs, x.hidden_state, x.all_hidden, x.embeddings,
+               x.top_n, x.candidates, x.scores)
 TROUPE_INSPECT(step_row, x.sequence, x.position, x.first_token, x.token_count, x.first_block,
                x.block_count, x.wants)
 TROUPE_INSPECT(block_copy, x.from, x.to)
@@ -33,22 +34,27 @@ TROUPE_INSPECT(block_swap, x.device, x.host)
 TROUPE_INSPECT(step, x.epoch, x.id, x.rows, x.tokens, x.blocks, x.starts, x.copies, x.swaps_in,
                x.swaps_out, x.dropped)
 TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.prompt_top,
-               x.candidates, x.hidden, x.fault, x.fault_text)
-TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns)
-TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.stop_tokens, x.wants,
-               x.priority, x.cache_salt, x.rope_base, x.slot_timeout_ms, x.needs_host)
-TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens)
+               x.candidates, x.candidate_logprobs, x.candidate_keys, x.hidden, x.fault,
+               x.fault_text)
+TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns, x.device_ns, x.turnaround_ns)
+TROUPE_INSPECT(search_params, x.kind, x.lanes, x.returned, x.length_penalty, x.stopping,
+               x.penalty_alpha, x.embeddings)
+TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.search, x.stop_tokens,
+               x.wants, x.priority, x.turn, x.cache_salt, x.rope_base, x.slot_timeout_ms,
+               x.needs_host)
+TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens, x.waited_us, x.output)
 TROUPE_INSPECT(scheduler_load, x.waiting, x.running, x.parked, x.steps_in_flight, x.blocks_total,
                x.blocks_used, x.blocks_cached, x.blocks_shared)
 TROUPE_INSPECT(prompt, x.kind, x.text, x.tokens, x.cached_prefix, x.add_special_tokens,
                x.add_generation_prompt, x.chat_template)
 TROUPE_INSPECT(encode_job, x.input, x.truncate, x.context)
 TROUPE_INSPECT(encoded_prompt, x.tokens, x.text)
-TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.n, x.best_of, x.stop,
+TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.search, x.n, x.best_of, x.stop,
                x.stop_tokens, x.ignore_eos, x.include_stop, x.skip_special_tokens, x.top_n,
-               x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream)
-TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.input, x.params, x.priority,
-               x.slot_timeout_ms, x.deadline_ms, x.read_timeout_ms)
+               x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream, x.max_length,
+               x.max_time_ms, x.eos_tokens)
+TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.input, x.params, x.priority, x.turn,
+               x.traceparent, x.slot_timeout_ms, x.deadline_ms, x.read_timeout_ms)
 TROUPE_INSPECT(token_text, x.id, x.text, x.bytes, x.logprob, x.has_logprob, x.special)
 TROUPE_INSPECT(token_event, x.choice, x.token, x.top)
 TROUPE_INSPECT(prompt_event, x.token_count, x.cached_tokens, x.tokens, x.top)
@@ -65,7 +71,8 @@ TROUPE_INSPECT(worker_group, x.device, x.min_workers, x.max_workers, x.workers)
 TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max)
 TROUPE_INSPECT(model_route, x.name, x.version, x.actor, x.ready, x.at_startup, x.refusal)
 TROUPE_INSPECT(model_spec, x.name, x.load, x.queue_limit, x.tokenizer_threads, x.retry_threshold,
-               x.loading_timeout_ms, x.trust_request_template, x.prefix_cache, x.registered)
+               x.loading_timeout_ms, x.trust_request_template, x.prefix_cache, x.registered,
+               x.call_batch, x.call_delay_ms)
 TROUPE_INSPECT(model_status, x.name, x.folder, x.architecture, x.state, x.problem, x.context,
                x.vocabulary, x.queued, x.running, x.load_progress, x.since_unix,
                x.has_chat_template, x.registered, x.queue_limit, x.groups)
@@ -75,7 +82,8 @@ namespace models {
 TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.shards, x.cpu_threads, x.max_model_len,
                x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences, x.max_step_tokens,
                x.random_seed, x.schedule_ahead, x.devices, x.device_map, x.gpu_memory_utilization,
-               x.cuda_graphs, x.batch_invariant, x.random_weights)
+               x.cuda_graphs, x.batch_invariant, x.random_weights, x.steps_in_flight,
+               x.kv_host_bytes, x.dummy_step_us)
 
 /// Between processes: dtype, shape and raw bytes. Within one, CAF copies the handle and never asks.
 template <class Inspector>

@@ -64,6 +64,25 @@ void check_deadlines(model_ptr self) {
   arm_deadline(self);
 }
 
+void begin_request(model_ptr self, const request_actor& request) {
+  self->state.metrics->sent(actor_kind::request);
+  self->send(request, submit_atom_v);
+}
+
+/// Begins those whose turn it is, and comes back when an incomplete batch has waited long enough.
+void begin_calls(model_ptr self) {
+  auto& state = self->state;
+  if (!state.calls)
+    return;
+  const auto now = self->clock().now();
+  for (auto id : state.calls->start(now))
+    if (auto guest = state.guests.find(id); guest != state.guests.end())
+      begin_request(self, guest->second.actor);
+  if (auto due = state.calls->due())
+    self->delayed_send(self, std::max(*due - now, caf::actor_clock::duration_type{0}),
+                       timeout_atom_v, static_cast<uint32_t>(model_timer::calls));
+}
+
 caf::result<request_actor> admit(model_ptr self, generation_request& request,
                                  const event_sink& sink) {
   auto& state = self->state;
@@ -77,7 +96,8 @@ caf::result<request_actor> admit(model_ptr self, generation_request& request,
     ended.add();
     return not_ready(state);
   }
-  auto choices = std::clamp(request.params.best_of, 1u, max_choices);
+  auto choices =
+      std::clamp(std::max(request.params.best_of, request.params.search.lanes), 1u, max_choices);
   if (is_full(state, choices)) {
     ended.add();
     return caf::make_error(ec::queue_full,
@@ -86,6 +106,7 @@ caf::result<request_actor> admit(model_ptr self, generation_request& request,
                                "(max_rolling_batch_size + job_queue_size): try again later");
   }
   auto deadline_ms = request.deadline_ms;
+  auto call = state.calls ? request.id : std::string{};
   auto actor = self->spawn(request_behavior, state.env, self->address(), std::move(request), sink);
   self->monitor(actor);
   model_guest guest{actor, sink, choices, {}};
@@ -96,8 +117,12 @@ caf::result<request_actor> admit(model_ptr self, generation_request& request,
   state.guests.emplace(actor.id(), std::move(guest));
   state.choices += choices;
   arm_deadline(self);
-  state.metrics->sent(actor_kind::request);
-  self->send(actor, submit_atom_v);
+  if (state.calls) {
+    state.calls->arrive(actor.id(), call, self->clock().now());
+    begin_calls(self);
+  } else {
+    begin_request(self, actor);
+  }
   return actor;
 }
 
@@ -117,6 +142,10 @@ bool guest_left(model_ptr self, const caf::down_msg& down) {
   auto guest = std::move(it->second);
   state.guests.erase(it);
   state.choices -= guest.choices;
+  if (state.calls) {
+    state.calls->leave(down.source.id());
+    begin_calls(self);
+  }
   if (guest.deadline != caf::actor_clock::time_point{}) {
     auto [first, last] = state.deadlines.equal_range(guest.deadline);
     auto mine = std::find_if(first, last, [&](auto& x) { return x.second == down.source.id(); });
@@ -266,6 +295,9 @@ void timed_out(model_ptr self, model_timer which) {
   case model_timer::drain:
     tell_guests(self, drain_timed_out(state.spec.name));
     break;
+  case model_timer::calls:
+    begin_calls(self);
+    break;
   case model_timer::deadline:
     check_deadlines(self);
     break;
@@ -330,6 +362,8 @@ model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
                                           telemetry::metrics_ptr metrics) {
   auto& state = self->state;
   state.spec = std::move(spec);
+  if (state.spec.call_batch > 0)
+    state.calls.emplace(state.spec.call_batch, std::chrono::milliseconds{state.spec.call_delay_ms});
   state.factories = std::move(factories);
   state.supervisor = std::move(supervisor);
   state.metrics = std::move(metrics);

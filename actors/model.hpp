@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -14,6 +15,7 @@
 
 #include "troupe/actors/interfaces.hpp"
 #include "troupe/actors/request.hpp"
+#include "troupe/actors/scheduling/call_batches.hpp"
 #include "troupe/actors/shard.hpp"
 #include "troupe/actors/telemetry/metrics.hpp"
 #include "troupe/actors/tokenizer.hpp"
@@ -45,7 +47,7 @@ std::chrono::milliseconds backoff_after(uint32_t deaths, std::chrono::millisecon
                                         std::chrono::milliseconds longest);
 
 /// Which time is up; the number in the model's (timeout_atom, n).
-enum class model_timer : uint32_t { loading, reload, drain, deadline };
+enum class model_timer : uint32_t { loading, reload, drain, deadline, calls };
 
 /// What the loader's thread hands over.
 struct loaded_parts {
@@ -98,6 +100,8 @@ struct model_actor_state {
   std::multimap<caf::actor_clock::time_point, caf::actor_id> deadlines;
   caf::actor_clock::time_point
       deadline_timer{}; ///< When the next deadline message comes; zero: none.
+  /// Which requests may begin, where calls run in batches of their own.
+  std::optional<scheduling::call_batches> calls;
 
   std::vector<caf::typed_response_promise<model_status>> load_waiters;
   std::vector<caf::typed_response_promise<done_atom>> drain_waiters;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "troupe/actors/request_plan.hpp"
+#include "troupe/actors/request_trace.hpp"
 #include "troupe/actors/telemetry/log.hpp"
 
 namespace troupe {
@@ -93,6 +94,8 @@ void wind_up(request_ptr self, telemetry::outcome how) {
   state.env->numbers->ended(how).add();
   state.env->numbers->request_time.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+  if (telemetry::traces().on())
+    record_trace(state, how);
   leave_when_settled(self);
 }
 
@@ -147,7 +150,8 @@ void complete(request_ptr self) {
   auto& branches = state.branches;
   auto reason = branches.front().text.reason();
   if (!state.request.params.stream) {
-    // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as choice i.
+    // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as
+    // choice i.
     if (state.request.params.best_of > state.request.params.n)
       std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
         return a.text.cumulative_logprob() > b.text.cumulative_logprob();
@@ -200,6 +204,30 @@ request_branch* branch_of(request_ptr self, sequence_id id) {
   return nullptr;
 }
 
+/// Who an output of a sequence is for. A search's outputs are all of one sequence, the one that the
+/// first branch has at the scheduler.
+request_branch* branch_of(request_ptr self, const token_batch& batch) {
+  auto* branch = branch_of(self, batch.sequence);
+  auto& branches = self->state.branches;
+  if (branch == nullptr || self->state.request.params.search.kind == search_kind::none)
+    return branch;
+  return batch.output < branches.size() ? &branches[batch.output] : nullptr;
+}
+
+/// A search that found fewer sequences than it was asked for answers with those.
+void close_unfound(request_ptr self) {
+  auto& state = self->state;
+  if (state.request.params.search.kind == search_kind::none)
+    return;
+  auto& branches = state.branches;
+  while (branches.size() > 1 && !branches.back().text.ended()) {
+    branches.pop_back();
+    --state.open;
+  }
+  auto& params = state.request.params;
+  params.n = params.best_of = static_cast<uint32_t>(branches.size());
+}
+
 /// The prompt's event goes before the first token. Where log-probabilities of the prompt are
 /// wanted, only the first choice's sequence brings them, and tokens of the others wait for it in
 /// `out`.
@@ -219,14 +247,18 @@ void tell_prompt(request_ptr self, const request_branch& branch, const token_bat
 
 void take_tokens(request_ptr self, token_batch& batch) {
   auto& state = self->state;
-  auto* branch = branch_of(self, batch.sequence);
+  auto* branch = branch_of(self, batch);
   // Surplus of a sequence that ended here already, or of a request that did.
   if (state.over || branch == nullptr || branch->text.ended() || batch.tokens.empty())
     return;
   auto& numbers = *state.env->numbers;
-  if (!std::exchange(state.drawn, true))
+  if (!std::exchange(state.drawn, true)) {
+    state.first_token = std::chrono::steady_clock::now();
+    state.waited_us = batch.waited_us;
+    state.cached_tokens = batch.cached_tokens;
     numbers.time_to_first_token.observe(
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+        std::chrono::duration<double>(state.first_token - state.arrived).count());
+  }
   tell_prompt(self, *branch, batch);
   auto& events = state.request.params.stream ? state.out.tokens : branch->kept;
   for (const auto& row : batch.tokens) {
@@ -251,8 +283,9 @@ void sequence_ended(request_ptr self, sequence_id id, sequence_end how) {
   branch->live = false;
   if (state.over)
     return leave_when_settled(self);
+  close_unfound(self);
   if (branch->text.ended())
-    return;
+    return flush(self);
   branch->text.end(how == sequence_end::length ? finish_reason::length : finish_reason::eos_token);
   close_branch(self, *branch);
   flush(self);
@@ -297,18 +330,30 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
     return;
   if (auto err = check_prompt(tokens, env.info))
     return fail(self, std::move(err));
+  if (auto err = check_length(state.request.params, tokens.size()))
+    return fail(self, std::move(err));
   const auto& params = state.request.params;
-  auto count = params.best_of;
+  const bool searches = params.search.kind != search_kind::none;
+  const auto count = params.best_of;
+  const auto sequences = searches ? 1 : count;
   auto max_new = room_for(params, tokens.size(), env.info);
   auto rules = make_rules(params, env.tools->tok, env.info, max_new);
   env.numbers->prompt_tokens.add(tokens.size());
+  state.prompt_tokens = static_cast<uint32_t>(tokens.size());
+  state.submitted = std::chrono::steady_clock::now();
   state.prompt = std::move(tokens);
   state.open = count;
-  state.unanswered = count;
+  state.unanswered = sequences;
   state.branches.reserve(count);
+  // Beams have nothing to show before they are through.
+  if (params.max_time_ms > 0 && params.search.kind != search_kind::beams)
+    self->delayed_send(self, std::chrono::milliseconds{params.max_time_ms}, timeout_atom_v,
+                       static_cast<uint32_t>(request_timer::generation));
   auto receiver = caf::actor_cast<token_receiver>(self);
   for (uint32_t i = 0; i < count; ++i) {
     state.branches.push_back({.text = choice{rules, i}, .kept = {}});
+    if (i >= sequences)
+      continue;
     env.metrics->sent(actor_kind::scheduler);
     self->request(env.scheduler, caf::infinite, submit_atom_v,
                   make_sequence(state.request, env.info, state.prompt, max_new, i), receiver)
@@ -372,9 +417,25 @@ void reading_timer(request_ptr self) {
                      timeout_atom_v, static_cast<uint32_t>(request_timer::reading));
 }
 
+/// max_time is over: what has been generated is the answer.
+void stop_generating(request_ptr self) {
+  auto& state = self->state;
+  if (state.over)
+    return;
+  for (auto& branch : state.branches)
+    if (branch.admitted && !branch.text.ended()) {
+      branch.text.end(finish_reason::length);
+      give_back(self, branch);
+      close_branch(self, branch);
+    }
+  flush(self);
+}
+
 void timed_out(request_ptr self, uint32_t which) {
   if (which == static_cast<uint32_t>(request_timer::reading))
     return reading_timer(self);
+  if (which == static_cast<uint32_t>(request_timer::generation))
+    return stop_generating(self);
   fail(self, caf::make_error(ec::request_timeout,
                              "the request did not finish within its deadline of " +
                                  std::to_string(self->state.request.deadline_ms) + " ms"));

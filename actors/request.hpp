@@ -29,7 +29,7 @@ struct request_environment {
 using request_environment_ptr = std::shared_ptr<const request_environment>;
 
 /// Which time has passed; the number in (timeout_atom, n).
-enum class request_timer : uint32_t { deadline, reading };
+enum class request_timer : uint32_t { deadline, reading, generation };
 
 /// One choice and its sequence at the scheduler.
 struct request_branch {
@@ -63,6 +63,12 @@ struct request_state {
   bool reading_timer = false; ///< A timer for slow reading is on its way.
   caf::actor_clock::time_point last_credit{};
   std::chrono::steady_clock::time_point arrived = std::chrono::steady_clock::now();
+  // For the trace, if there is one:
+  std::chrono::steady_clock::time_point submitted{};   ///< To the scheduler.
+  std::chrono::steady_clock::time_point first_token{}; ///< When it came.
+  uint32_t waited_us = 0;                              ///< At the scheduler, for the first step.
+  uint32_t prompt_tokens = 0;
+  uint32_t cached_tokens = 0;
 };
 
 using request_ptr = request_actor::stateful_pointer<request_state>;

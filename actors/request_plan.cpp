@@ -29,6 +29,24 @@ uint32_t weigh(const std::vector<token_text>& tokens) {
 
 } // namespace
 
+caf::error check_search(const generation_params& p) {
+  const auto& s = p.search;
+  if (s.kind == search_kind::none)
+    return {};
+  const bool beams = s.kind == search_kind::beams;
+  if (s.lanes < 2 || s.lanes > max_lanes)
+    return invalid((beams ? "num_beams must be 2 to " : "top_k must be 2 to ") +
+                   std::to_string(max_lanes) + (beams ? "" : " for contrastive search"));
+  if (beams && p.stream)
+    return invalid("num_beams above 1 cannot be streamed: the best are known only at the end");
+  if (p.best_of > p.n)
+    return invalid("best_of above n goes with sampling, not with beams or contrastive search");
+  if (p.n > (beams ? s.lanes : 1))
+    return invalid(beams ? "n must be at most num_beams (" + std::to_string(s.lanes) + ")"
+                         : std::string{"contrastive search returns one sequence: n must be 1"});
+  return {};
+}
+
 caf::error check_request(const generation_request& request, const models::model_info& info) {
   const auto& p = request.params;
   if (p.max_new_tokens == 0 || p.max_new_tokens < -1)
@@ -39,6 +57,8 @@ caf::error check_request(const generation_request& request, const models::model_
     return invalid("best_of must be n to " + std::to_string(max_choices));
   if (p.stream && p.best_of > p.n)
     return invalid("best_of above n cannot be streamed: the best are known only at the end");
+  if (auto err = check_search(p))
+    return err;
   if (info.context > 0 && p.truncate > info.context)
     return invalid("truncate must be at most the context of " + std::to_string(info.context) +
                    ", got " + std::to_string(p.truncate));
@@ -54,6 +74,22 @@ caf::error check_request(const generation_request& request, const models::model_
       request.input.cached_prefix.empty())
     return invalid("the prompt is empty: at least one token is needed");
   return models::check_sampling(p.sampling, info.vocabulary);
+}
+
+namespace {
+
+const std::vector<int32_t>& ends_of(const generation_params& p, const models::model_info& info) {
+  return p.eos_tokens.empty() ? info.eos_tokens : p.eos_tokens;
+}
+
+} // namespace
+
+caf::error check_length(const generation_params& params, size_t prompt_tokens) {
+  if (params.max_length == 0 || prompt_tokens < params.max_length)
+    return {};
+  return invalid("max_length is " + std::to_string(params.max_length) +
+                 ", but the prompt alone has " + std::to_string(prompt_tokens) +
+                 " tokens: raise it, or use max_new_tokens");
 }
 
 caf::error check_prompt(const std::vector<int32_t>& tokens, const models::model_info& info) {
@@ -73,6 +109,8 @@ uint32_t room_for(const generation_params& params, size_t prompt_tokens,
                   const models::model_info& info) {
   // A model without positions has no limit of its own.
   int64_t context = info.context > 0 ? info.context : std::numeric_limits<int32_t>::max();
+  if (params.max_length > 0)
+    context = std::min<int64_t>(context, params.max_length);
   auto room = context - static_cast<int64_t>(prompt_tokens);
   return static_cast<uint32_t>(params.max_new_tokens < 0 ? room
                                                          : std::min(params.max_new_tokens, room));
@@ -89,7 +127,7 @@ std::shared_ptr<const choice_rules> make_rules(const generation_params& params, 
   rules->tok = std::move(tok);
   rules->text = std::move(text);
   if (!params.ignore_eos)
-    rules->eos_tokens = info.eos_tokens;
+    rules->eos_tokens = ends_of(params, info);
   rules->stop_tokens = params.stop_tokens;
   rules->max_new_tokens = max_new_tokens;
   rules->top_n = params.top_n;
@@ -105,11 +143,14 @@ new_sequence make_sequence(const generation_request& request, const models::mode
   s.max_new_tokens = max_new_tokens;
   s.sampling = p.sampling;
   s.sampling.sequence_index = index;
-  s.sampling.eos_tokens = info.eos_tokens;
+  s.sampling.eos_tokens = ends_of(p, info);
   s.sampling.max_length = static_cast<uint32_t>(prompt.size()) + max_new_tokens;
+  s.search = p.search;
+  s.search.returned = p.n;
   s.stop_tokens = p.stop_tokens;
   if (!p.ignore_eos)
-    s.stop_tokens.insert(s.stop_tokens.end(), info.eos_tokens.begin(), info.eos_tokens.end());
+    s.stop_tokens.insert(s.stop_tokens.end(), s.sampling.eos_tokens.begin(),
+                         s.sampling.eos_tokens.end());
   s.wants.sample = true;
   s.wants.top_n = p.top_n;
   // The prompt is the same for all choices, so one of them tells about it.
@@ -118,6 +159,7 @@ new_sequence make_sequence(const generation_request& request, const models::mode
     s.wants.top_n = std::max(p.top_n, p.prompt_top_n);
   }
   s.priority = request.priority;
+  s.turn = request.turn;
   s.slot_timeout_ms = request.slot_timeout_ms;
   if (info.rope_base_for)
     s.rope_base = info.rope_base_for(static_cast<uint32_t>(prompt.size()) + max_new_tokens);

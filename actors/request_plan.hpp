@@ -19,12 +19,18 @@ inline constexpr size_t max_stop_bytes = 64 * 1024;
 /// Choices that one request may ask for.
 inline constexpr uint32_t max_choices = 128;
 
+/// Beams, or candidates of contrastive search, that one request may ask for.
+inline constexpr uint32_t max_lanes = 64;
+
 /// Checks everything that can be told before the prompt is encoded. Errors: ec::invalid_request,
 /// the sentence names the parameter.
 caf::error check_request(const generation_request& request, const models::model_info& info);
 
 /// Checks the encoded prompt against the model. Errors: ec::prompt_too_long, invalid_request.
 caf::error check_prompt(const std::vector<int32_t>& tokens, const models::model_info& info);
+
+/// Checks the prompt's length against max_length. Errors: ec::invalid_request.
+caf::error check_length(const generation_params& params, size_t prompt_tokens);
 
 /// Tokens to generate behind a prompt of that length: what was asked for, or what the context
 /// holds.

@@ -89,9 +89,9 @@ caf::expected<endpoint> parse_address(std::string_view name, const std::string& 
   out.port = out.tls ? 443 : 80;
   if (auto problem = parse_authority(rest, out); !problem.empty())
     return refuse(problem);
-  bool keys = server.has("certificate_file") && server.has("private_key_file");
-  if (out.tls && !keys && !server.has("keystore"))
-    return refuse("needs certificate_file and private_key_file, or a keystore, as well");
+  if (out.tls && !server.has("keystore") &&
+      server.has("certificate_file") != server.has("private_key_file"))
+    return refuse("needs certificate_file and private_key_file both, a keystore, or none of them");
   return out;
 }
 

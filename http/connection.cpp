@@ -175,6 +175,11 @@ bool connection::feed() {
 }
 
 void connection::on_header() {
+  if (!front_->state->keys.empty()) {
+    auto head = reader_->head();
+    if (auto refused = check_key(*front_->state, head))
+      return refuse(std::move(head), std::move(*refused));
+  }
   phase_ = phase::body;
   body_bytes_ = 0;
   expect_within(front_->state->settings.body_timeout);
@@ -231,6 +236,10 @@ void connection::flush() {
 void connection::on_written() {
   switch (phase_) {
   case phase::answering:
+    // A stream whose next piece does not come is given up; what has not begun has other limits.
+    if (exchange_.started)
+      return expect_within(
+          std::chrono::milliseconds{front_->state->settings.dialect.read_timeout_ms});
     return expect_nothing();
   case phase::lingering:
     return gone_ ? close() : linger();

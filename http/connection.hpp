@@ -75,7 +75,8 @@ private:
     bool model_failed = false; ///< While it worked on the request.
     int failure_status = 0;    ///< What a failure would have answered, had the stream not begun.
     clock::time_point since;
-    std::string model; ///< For messages.
+    std::string model;            ///< For messages.
+    std::optional<uint64_t> turn; ///< Of a key's request that has shown no sign of life yet.
     error_style errors = error_style::lmi;
     std::shared_ptr<const dialect_settings> dialect; ///< The model's; null: the server's.
     std::unique_ptr<answer_writer> writer;
@@ -99,6 +100,8 @@ private:
   void begin_exchange();
   /// Answers what is no complete request: `code` for OpenAI's routes, `type` for the others.
   void refuse(int status, ec code, std::string_view type, std::string_view message);
+  /// Answers a request whose body was not read.
+  void refuse(request head, reply answer);
   size_t read_room() const;
 
   // connection_answer.cpp: answering

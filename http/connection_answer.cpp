@@ -5,6 +5,7 @@
 
 #include "troupe/actors/telemetry/log.hpp"
 #include "troupe/config/error.hpp"
+#include "troupe/http/background_job.hpp"
 #include "troupe/http/connection.hpp"
 #include "troupe/http/status_line.hpp"
 
@@ -55,6 +56,11 @@ void connection::begin_exchange() {
 
 void connection::refuse(int status, ec code, std::string_view type, std::string_view message) {
   auto head = reader_ ? reader_->head() : request{};
+  auto style = style_of(head.path);
+  refuse(std::move(head), refusal(style, status, to_string_view(code), type, message));
+}
+
+void connection::refuse(request head, reply answer) {
   reader_.reset();
   phase_ = phase::answering;
   exchange_ = exchange{};
@@ -64,9 +70,7 @@ void connection::refuse(int status, ec code, std::string_view type, std::string_
   exchange_.id = head.id;
   exchange_.keep_alive = false;
   exchange_.since = clock::now();
-  send(style_of(head.path) == error_style::openai
-           ? openai_error(status, to_string_view(code), message)
-           : lmi_error(status, type, message));
+  send(std::move(answer));
 }
 
 void connection::dispatch(routed what) {
@@ -86,7 +90,11 @@ void connection::start_job(generation_job job) {
   for (const auto& warning : job.warnings)
     telemetry::log(log_level::warn, exchange_.id, warning);
   exchange_.inference = true;
+  if (job.asynchronous)
+    return send(run_in_background(front_, std::move(job)));
   exchange_.errors = job.errors;
+  if (!front_->state->keys.empty())
+    exchange_.turn = job.requests.back().turn;
   exchange_.model = job.requests.front().model;
   exchange_.dialect = std::move(job.settings);
   exchange_.writer = std::move(job.writer);
@@ -139,6 +147,8 @@ bool connection::take_batch(uint32_t part, event_batch& events) {
       fail_job(events.failure);
     return false;
   }
+  if (auto turn = std::exchange(exchange_.turn, {}))
+    front_->state->keys.began(*turn);
   exchange_.writer->take(part, events, scratch_);
   auto& from = exchange_.parts[part];
   // What is collected is no burden on the socket, so its credit comes back at once.

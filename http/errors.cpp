@@ -25,6 +25,16 @@ reply handler_error(int status, std::string_view message) {
   return out;
 }
 
+/// What a pipeline's handler reports: {"code", "message", "error"}.
+reply pipeline_error(int status, std::string_view message) {
+  auto out = handler_error(status, message);
+  out.body = "{\"code\": " + std::to_string(status) +
+             ", \"message\": \"invoke handler failure\", \"error\": ";
+  json::append_string(out.body, message);
+  out.body += '}';
+  return out;
+}
+
 std::string_view openai_type(int status) {
   switch (status) {
   case 401:
@@ -107,6 +117,25 @@ reply lmi_reply(const dialect_settings& settings, std::string_view model, const 
   }
 }
 
+reply pipeline_reply(const dialect_settings& settings, std::string_view model,
+                     const caf::error& why) {
+  switch (code_of(why)) {
+  case ec::invalid_request:
+    if (lacks_model_name(model, why))
+      break;
+    [[fallthrough]];
+  case ec::prompt_too_long:
+  case ec::template_failed:
+  case ec::row_fault:
+  case ec::step_fault:
+  case ec::device_lost:
+    return pipeline_error(424, text_of(why));
+  default:
+    break;
+  }
+  return lmi_reply(settings, model, why);
+}
+
 int openai_status(ec code) {
   switch (code) {
   case ec::invalid_request:
@@ -154,6 +183,63 @@ std::string openai_object(int status, std::string_view code, std::string_view me
   return out;
 }
 
+std::string tgi_object(std::string_view type, std::string_view message) {
+  std::string out = "{\"error\":";
+  json::append_string(out, message);
+  out += ",\"error_type\":";
+  json::append_string(out, type);
+  out += '}';
+  return out;
+}
+
+/// TGI's word for an error and the status that goes with it.
+std::pair<int, std::string_view> tgi_kind(ec code) {
+  switch (code) {
+  case ec::invalid_request:
+  case ec::prompt_too_long:
+    return {422, "validation"};
+  case ec::template_failed:
+    return {422, "template_error"};
+  case ec::unauthorized:
+    return {401, "unauthorized"};
+  case ec::not_found:
+  case ec::model_not_found:
+    return {404, "not_found"};
+  case ec::request_timeout:
+    return {408, "timeout"};
+  case ec::payload_too_large:
+    return {413, "validation"};
+  case ec::queue_full:
+  case ec::slot_timeout:
+    return {429, "overloaded"};
+  case ec::model_not_ready:
+  case ec::shutting_down:
+    return {503, "unhealthy"};
+  default:
+    return {424, "generation"};
+  }
+}
+
+/// As TGI words it: what kind of error first.
+std::string tgi_text(std::string_view type, std::string_view model, const caf::error& why) {
+  if (lacks_model_name(model, why))
+    return "Input validation error: several models are served, name one with ?model_name=NAME";
+  if (type == "validation")
+    return "Input validation error: " + text_of(why);
+  if (type == "template_error")
+    return "Template error: " + text_of(why);
+  if (type == "generation")
+    return "Request failed during generation: " + text_of(why);
+  return type == "overloaded" ? "Model is overloaded: " + text_of(why) : text_of(why);
+}
+
+reply tgi_reply(std::string_view model, const caf::error& why) {
+  auto [status, type] =
+      lacks_model_name(model, why) ? tgi_kind(ec::invalid_request) : tgi_kind(code_of(why));
+  auto out = tgi_error(status, type, tgi_text(type, model, why));
+  return status == 429 || status == 503 ? with_retry(std::move(out)) : out;
+}
+
 reply openai_reply(std::string_view model, const caf::error& why) {
   auto code = code_of(why);
   if (lacks_model_name(model, why))
@@ -188,15 +274,53 @@ reply openai_error(int status, std::string_view code, std::string_view message,
   return out;
 }
 
+reply tgi_error(int status, std::string_view type, std::string_view message) {
+  reply out;
+  out.status = status;
+  out.note = message;
+  out.body = tgi_object(type, message);
+  return out;
+}
+
+reply refusal(error_style style, int status, std::string_view code, std::string_view type,
+              std::string_view message, std::string_view parameter) {
+  switch (style) {
+  case error_style::openai:
+    return openai_error(status, code, message, parameter);
+  case error_style::tgi:
+    return tgi_error(status, status < 500 ? "validation" : "unhealthy", message);
+  default:
+    return lmi_error(status, type, message);
+  }
+}
+
 reply problem_reply(error_style style, const problem& why) {
-  return style == error_style::openai
-             ? openai_error(400, to_string_view(ec::invalid_request), why.message, why.parameter)
-             : handler_error(424, std::string{parse_prefix} + why.message);
+  switch (style) {
+  case error_style::openai:
+    return openai_error(400, to_string_view(ec::invalid_request), why.message, why.parameter);
+  case error_style::tgi:
+    return tgi_error(422, "validation", "Input validation error: " + why.message);
+  case error_style::pipeline:
+    return pipeline_error(424, why.message);
+  case error_style::lmi:
+    break;
+  }
+  return handler_error(424, std::string{parse_prefix} + why.message);
 }
 
 reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
                   const caf::error& why) {
-  return style == error_style::openai ? openai_reply(model, why) : lmi_reply(settings, model, why);
+  switch (style) {
+  case error_style::openai:
+    return openai_reply(model, why);
+  case error_style::tgi:
+    return tgi_reply(model, why);
+  case error_style::pipeline:
+    return pipeline_reply(settings, model, why);
+  case error_style::lmi:
+    break;
+  }
+  return lmi_reply(settings, model, why);
 }
 
 bool is_model_failure(ec code) {
@@ -209,6 +333,10 @@ std::string stream_error(error_style style, const dialect_settings& settings,
   auto code = code_of(why);
   if (style == error_style::openai)
     return openai_object(openai_status(code), to_string_view(code), text_of(why), {});
+  if (style == error_style::tgi) {
+    auto type = tgi_kind(code).second;
+    return tgi_object(type, tgi_text(type, model, why));
+  }
   auto status = lmi_reply(settings, model, why).status;
   auto fault = code == ec::row_fault || code == ec::step_fault || code == ec::device_lost;
   std::string out = "{\"code\": " + std::to_string(status) + ", \"error\": ";
@@ -218,8 +346,31 @@ std::string stream_error(error_style style, const dialect_settings& settings,
 }
 
 reply unknown_route(error_style style) {
-  return style == error_style::openai ? openai_error(404, to_string_view(ec::not_found), no_route)
-                                      : lmi_error(404, "ResourceNotFoundException", no_route);
+  return style == error_style::tgi ? tgi_error(404, "not_found", no_route)
+                                   : refusal(style, 404, to_string_view(ec::not_found),
+                                             "ResourceNotFoundException", no_route);
+}
+
+reply unauthorized_reply(error_style style, bool given) {
+  auto text = given
+                  ? "The API key is not known here."
+                  : "An API key is needed: send it as Authorization: Bearer KEY, or as x-api-key.";
+  auto out = style == error_style::tgi
+                 ? tgi_error(401, "unauthorized", text)
+                 : refusal(style, 401, given ? "invalid_api_key" : to_string_view(ec::unauthorized),
+                           "UnauthorizedException", text);
+  out.headers.emplace_back("WWW-Authenticate", "Bearer");
+  return out;
+}
+
+reply too_many_reply(error_style style, std::chrono::milliseconds wait) {
+  auto seconds = std::to_string((wait.count() + 999) / 1000);
+  auto text = "The API key's rate is used up; try again in " + seconds + " s";
+  auto out = style == error_style::tgi
+                 ? tgi_error(429, "overloaded", text)
+                 : refusal(style, 429, "rate_limit_exceeded", "ThrottlingException", text);
+  out.headers.emplace_back("retry-after", seconds);
+  return out;
 }
 
 reply status_reply(std::string_view text) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -19,7 +20,17 @@ reply lmi_error(int status, std::string_view type, std::string_view message);
 reply openai_error(int status, std::string_view code, std::string_view message,
                    std::string_view parameter = {});
 
-/// A body or parameter that the dialect refuses: 424 "Input Parsing failed. ..." or OpenAI's 400.
+/// TGI's object: {"error", "error_type"}.
+reply tgi_error(int status, std::string_view type, std::string_view message);
+
+/// What the front end itself refuses, in the form of `style`.
+/// @param code Told to OpenAI's clients; TGI's are told "validation".
+/// @param type Told to LMI's.
+reply refusal(error_style style, int status, std::string_view code, std::string_view type,
+              std::string_view message, std::string_view parameter = {});
+
+/// A body or parameter that the dialect refuses: 424 "Input Parsing failed. ...", OpenAI's 400 or
+/// TGI's 422.
 reply problem_reply(error_style style, const problem& why);
 
 /// An error of the engine, before any byte of the answer has left.
@@ -36,6 +47,12 @@ std::string stream_error(error_style style, const dialect_settings& settings,
 
 /// No such route.
 reply unknown_route(error_style style);
+
+/// 401. @param given There was a key, but nobody knows it.
+reply unauthorized_reply(error_style style, bool given);
+
+/// 429: a key's rate is used up. @param wait Until one more request is allowed.
+reply too_many_reply(error_style style, std::chrono::milliseconds wait);
 
 /// {"status": text}, pretty-printed as above.
 reply status_reply(std::string_view text);

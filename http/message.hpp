@@ -21,6 +21,7 @@ struct request {
   std::vector<name_value> headers; ///< Names in lower case; SageMaker's custom attributes unpacked.
   std::string body;
   std::string id;
+  std::optional<size_t> key; ///< Of the API key that it came with, once that was checked.
 
   /// The first header or query value of that name (header names in lower case).
   const std::string* header(std::string_view name) const;

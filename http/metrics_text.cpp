@@ -4,6 +4,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "troupe/actors/telemetry/traces.hpp"
+
 namespace troupe::http {
 
 namespace {
@@ -124,6 +126,9 @@ std::vector<family> front_families(const front_metrics& metrics, const server_fa
   count("ServerError_total", "Responses with a status from 500 for other reasons.",
         metrics.server_errors);
   count("troupe_http_requests_total", "HTTP requests received.", metrics.requests);
+  out.push_back(single("troupe_traces_dropped_total", "Traces that no collector took in time.",
+                       family_type::counter, {},
+                       static_cast<double>(telemetry::traces().dropped())));
   count("troupe_http_connections_total", "Connections accepted.", metrics.connections);
   count("troupe_http_sent_bytes_total", "Bytes written to clients.", metrics.bytes_sent);
   out.push_back(single("troupe_http_open_connections", "Connections open now.", family_type::gauge,

@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/http/api_keys.hpp"
+#include "troupe/http/async_results.hpp"
 #include "troupe/http/dialects/dialect.hpp"
 #include "troupe/http/error_rates.hpp"
 #include "troupe/http/errors.hpp"
@@ -39,17 +41,27 @@ struct front_state {
   front_metrics counters;
   server_facts facts;
   error_rates failures;
+  mutable key_ring keys; ///< Locks by itself, as do the results.
+  mutable async_results results;
   std::atomic<bool> draining{false};
   model_catalogue models;
   model_source source; ///< Null: no models can be registered.
 
   explicit front_state(server_settings s = {})
-      : settings(std::move(s)), failures(settings.error_rates) {}
+      : settings(std::move(s)), failures(settings.error_rates), keys(settings.api_keys),
+        results(settings.async_capacity, settings.async_batch) {}
 };
+
+/// A fresh id: a UUID, 36 characters.
+std::string new_id();
 
 /// Gives the request its id (header of the configured name, else a new UUID) and unpacks
 /// SageMaker's custom attributes into headers.
 void admit(const server_settings& settings, request& r);
+
+/// Finds out whose key a request brings. Refuses one that needs a key and has none that is known;
+/// its head is enough for that.
+std::optional<reply> check_key(const front_state& state, request& r);
 
 /// Finds out what a request wants: an answer at once, a generation, or a question to the engine.
 /// Touches neither actors nor sockets; any thread. Parses the body, so large ones take a while.

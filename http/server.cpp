@@ -45,6 +45,16 @@ size_t connection_limit(uint32_t wanted) {
   return wanted > 0 ? std::min<uint64_t>(wanted, possible) : possible;
 }
 
+/// A keystore goes before PEM files, as in DJL Serving; with neither the certificate is our own.
+caf::expected<std::shared_ptr<tls_context>> open_tls(const server_settings& settings,
+                                                     const std::string& host) {
+  if (!settings.keystore_file.empty())
+    return tls_context::load_keystore(settings.keystore_file, settings.keystore_password);
+  if (!settings.certificate_file.empty())
+    return tls_context::load(settings.certificate_file, settings.private_key_file);
+  return tls_context::self_signed(host);
+}
+
 using work_guard = asio::executor_work_guard<asio::io_context::executor_type>;
 
 } // namespace
@@ -126,10 +136,7 @@ caf::expected<std::unique_ptr<server>> server::open(caf::actor_system& system, e
   state.settings.tls = state.settings.tls || !state.settings.certificate_file.empty();
   std::shared_ptr<tls_context> used;
   if (state.settings.tls || (state.settings.management && state.settings.management->tls)) {
-    auto tls =
-        state.settings.certificate_file.empty()
-            ? tls_context::self_signed(state.facts.host)
-            : tls_context::load(state.settings.certificate_file, state.settings.private_key_file);
+    auto tls = open_tls(state.settings, state.facts.host);
     if (!tls)
       return std::move(tls.error());
     used = std::move(*tls);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "troupe/http/api_keys.hpp"
 #include "troupe/http/error_rates.hpp"
 
 /// What the front end can be told. Plain values; `runtime` fills them from the options.
@@ -13,15 +14,22 @@ namespace troupe::http {
 
 /// How the text-generation routes read and answer (contract http.md §4, §5).
 struct dialect_settings {
-  std::string default_model;                ///< Shown as "model" where the request names none.
-  std::string output_formatter;             ///< option.output_formatter; empty = by `stream`.
-  bool tgi_compat = false;                  ///< option.tgi_compat
-  std::string decoding_strategy = "greedy"; ///< option.decoding_strategy: greedy or sample.
-  std::vector<std::string> stop_sequences;  ///< option.stop_sequence, added to every request's.
+  std::string default_model;    ///< Shown as "model" where the request names none.
+  std::string output_formatter; ///< option.output_formatter; empty = by `stream`.
+  bool tgi_compat = false;      ///< option.tgi_compat
+  /// option.decoding_strategy: greedy, sample or contrastive.
+  std::string decoding_strategy = "greedy";
+  bool contrastive_embeddings = false;     ///< option.contrastive_hidden is embedding.
+  std::vector<std::string> stop_sequences; ///< option.stop_sequence, added to every request's.
   /// option.openai_finish_reasons: forces OpenAI's words (true) or LMI's (false) on every chat
   /// route; unset = by route.
   std::optional<bool> openai_finish_reasons;
-  bool trust_request_template = false; ///< Requests may bring a chat_template of their own.
+  /// option.rolling_batch is disable: what is not a chat speaks as a transformers pipeline does.
+  bool pipeline = false;
+  std::string generation_config; ///< The model's generation_config.json; pipeline mode only.
+  enum class streaming : uint8_t { off, pieces, with_prompt };
+  streaming legacy_streaming = streaming::off; ///< option.enable_streaming; pipeline mode only.
+  bool trust_request_template = false;         ///< Requests may bring a chat_template of their own.
 
   uint32_t slot_timeout_ms = 120'000; ///< option.predict_timeout; 0 = none.
   /// A whole request's time; 0 = none. Without rolling batch it is option.predict_timeout.
@@ -51,6 +59,8 @@ struct server_settings {
   std::string private_key_file; ///< PEM key that belongs to it.
   /// Set: the management API is served there, and only there; otherwise beside everything else.
   std::optional<listen_address> management;
+  std::string keystore_file;    ///< PKCS12 with certificate and key, in place of the PEM files.
+  std::string keystore_password;
   uint32_t threads = 0; ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
   size_t max_header_bytes = 32 * 1024;     ///< Also bounds pipelined bytes kept aside.
@@ -67,6 +77,11 @@ struct server_settings {
   std::string cors_allowed_origin;
   std::string cors_allowed_methods;
   std::string cors_allowed_headers;
+
+  std::vector<api_key> api_keys; ///< Empty: nobody needs one.
+
+  size_t async_capacity = 1000; ///< Asynchronous results kept (memory_cache_capacity).
+  size_t async_batch = 1;       ///< Stream items of one that become visible together (cache_batch).
 
   bool allow_multi_status = false;       ///< /ping answers 207 while loading.
   error_rate_limits error_rates;         ///< error_rate_*

@@ -27,6 +27,8 @@ constexpr std::string_view usual_reason(int status) {
     return "Request Timeout";
   case 413:
     return "Payload Too Large";
+  case 422:
+    return "Unprocessable Entity";
   case 424:
     return "Failed Dependency";
   case 429:

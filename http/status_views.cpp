@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "troupe/http/dialects/sampling.hpp"
 #include "troupe/http/errors.hpp"
 #include "troupe/http/json/write.hpp"
 
@@ -111,6 +112,51 @@ status_view models_view(std::string name) {
       append_model(out.body, models[i]);
     }
     out.body += "]}";
+    return out;
+  };
+}
+
+reply unhealthy_reply() {
+  auto out = tgi_error(503, "healthcheck", "unhealthy");
+  out.headers.emplace_back("retry-after", "1");
+  return out;
+}
+
+status_view health_view() {
+  return [](const std::vector<model_status>& models) {
+    auto ready = std::any_of(models.begin(), models.end(),
+                             [](const model_status& x) { return x.state == model_state::ready; });
+    if (!ready)
+      return unhealthy_reply();
+    reply out;
+    out.content_type.clear();
+    return out;
+  };
+}
+
+status_view info_view(std::string name, std::string version) {
+  return [=](const std::vector<model_status>& models) {
+    auto found = std::find_if(models.begin(), models.end(), [&](const model_status& x) {
+      return name.empty() ? x.state == model_state::ready : x.name == name;
+    });
+    if (found == models.end())
+      return name.empty() ? unhealthy_reply()
+                          : tgi_error(404, "not_found", "no model is called " + name);
+    reply out;
+    auto& body = out.body;
+    body = "{\"model_id\":";
+    json::append_string(body, found->name);
+    body += ",\"model_sha\":null,\"model_pipeline_tag\":\"text-generation\",\"max_best_of\":";
+    json::append_integer(body, most_choices);
+    body += ",\"max_stop_sequences\":";
+    json::append_unsigned(body, most_stops);
+    body += ",\"max_input_tokens\":";
+    json::append_unsigned(body, found->context > 0 ? found->context - 1 : 0);
+    body += ",\"max_total_tokens\":";
+    json::append_unsigned(body, found->context);
+    body += ",\"router\":\"troupe\",\"version\":";
+    json::append_string(body, version);
+    body += ",\"sha\":null,\"docker_label\":null}";
     return out;
   };
 }

@@ -32,6 +32,13 @@ reply draining_reply();
 /// GET /v1/models; with a name GET /v1/models/NAME.
 status_view models_view(std::string name);
 
+/// GET /health as TGI has it: 200 without a body as soon as a model can answer, else 503.
+status_view health_view();
+reply unhealthy_reply();
+
+/// GET /info as TGI has it. @param name Of the model; empty = the first that can answer.
+status_view info_view(std::string name, std::string version);
+
 /// OPTIONS on a route that names a model: {} or 404.
 status_view options_view(std::string name);
 

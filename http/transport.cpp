@@ -4,8 +4,10 @@
 #include <climits>
 #include <cstring>
 
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/pkcs12.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
@@ -56,6 +58,36 @@ caf::expected<std::shared_ptr<tls_context>> tls_context::load(const std::string&
     return tls_problem("private_key_file " + key_file + " cannot be used");
   if (SSL_CTX_check_private_key(native) != 1)
     return tls_problem("private_key_file " + key_file + " does not fit " + certificate_file);
+  return out;
+}
+
+caf::expected<std::shared_ptr<tls_context>>
+tls_context::load_keystore(const std::string& file, const std::string& password) {
+  auto out = make();
+  if (!out)
+    return out;
+  auto failed = "keystore " + file + " cannot be used";
+  std::unique_ptr<BIO, decltype(&BIO_free)> in{BIO_new_file(file.c_str(), "rb"), BIO_free};
+  if (!in)
+    return tls_problem(failed);
+  std::unique_ptr<PKCS12, decltype(&PKCS12_free)> store{d2i_PKCS12_bio(in.get(), nullptr),
+                                                        PKCS12_free};
+  if (!store)
+    return tls_problem(failed + ": it is no PKCS12 file");
+  EVP_PKEY* key = nullptr;
+  X509* certificate = nullptr;
+  STACK_OF(X509)* chain = nullptr;
+  if (PKCS12_parse(store.get(), password.c_str(), &key, &certificate, &chain) != 1)
+    return tls_problem(failed + ": is keystore_pass right?");
+  std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> own_key{key, EVP_PKEY_free};
+  std::unique_ptr<X509, decltype(&X509_free)> own_certificate{certificate, X509_free};
+  auto free_chain = [](STACK_OF(X509) * x) { sk_X509_pop_free(x, X509_free); };
+  std::unique_ptr<STACK_OF(X509), decltype(free_chain)> own_chain{chain, free_chain};
+  if (!key || !certificate)
+    return caf::make_error(ec::bad_option, failed + ": it holds no key with its certificate");
+  auto* native = static_cast<SSL_CTX*>((*out)->native());
+  if (SSL_CTX_use_cert_and_key(native, certificate, key, chain, 1) != 1)
+    return tls_problem(failed);
   return out;
 }
 

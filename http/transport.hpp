@@ -22,6 +22,10 @@ public:
   /// Errors: ec::bad_option when a file cannot be read or the key does not fit.
   static caf::expected<std::shared_ptr<tls_context>> load(const std::string& certificate_file,
                                                           const std::string& key_file);
+  /// Both out of a PKCS12 file, as Java's keystores are. Errors: ec::bad_option when it cannot be
+  /// read, the password is wrong, or it lacks a key or a certificate.
+  static caf::expected<std::shared_ptr<tls_context>> load_keystore(const std::string& file,
+                                                                   const std::string& password);
   /// With a fresh RSA key, valid for a year. Errors: ec::bad_option when OpenSSL cannot.
   static caf::expected<std::shared_ptr<tls_context>> self_signed(const std::string& host);
   ~tls_context();

@@ -474,13 +474,7 @@ void cpu_backend::sample(tensor_view logits, size_t first) {
     if (d.target >= 0)
       add_prompt_logprob(row, d.target, d.wants.top_n, *d.into);
     if (d.sampler != nullptr && d.into->fault == ec::none) {
-      auto drawn = sample_row(row, *d.sampler, d.wants, d.position);
-      d.into->token = drawn.token;
-      d.into->logprob = drawn.logprob;
-      d.into->top = std::move(drawn.top);
-      d.into->candidates = std::move(drawn.candidates);
-      d.into->fault = drawn.fault;
-      d.into->fault_text = std::move(drawn.fault_text);
+      take_drawn(sample_row(row, *d.sampler, d.wants, d.position), *d.into);
     }
   };
   where_.pool().parallel_for(starts.size() - 1, [&](size_t part, size_t) {

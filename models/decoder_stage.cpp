@@ -22,12 +22,15 @@ struct wanted_position {
   size_t row = 0;     ///< Of the step.
   uint32_t layout_row = 0;
   int32_t target = -1; ///< The prompt token that follows, where its log-probability is wanted.
-  bool last = false;   ///< The row's last position: sampling and hidden state.
+  bool last = false;   ///< The row's last position: sampling.
+  bool hidden = false; ///< Its hidden state is wanted.
 };
 
 /// Where the hidden state of a picked token goes.
 struct wanted_hidden {
   size_t picked = 0;
+  uint32_t token = 0;     ///< Into the packed tokens.
+  bool embedding = false; ///< What the first layer is fed instead.
   std::span<float> into;
 };
 
@@ -105,6 +108,47 @@ public:
     if (auto done = on_device([&] { return bookkeeping(s); }); !done)
       throw std::runtime_error{text_of(done.error())};
   }
+  caf::expected<uint64_t> measure_block_move() override {
+    return on_device([&] {
+      constexpr uint32_t rounds = 8;
+      const uint32_t blocks = std::min(shape_.blocks, 16u);
+      uint64_t best = UINT64_MAX;
+      // The first rounds also take the memory that is moved into.
+      for (uint32_t i = 0; i < rounds; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        device_->begin_step({});
+        for (uint32_t b = 0; b < blocks; ++b)
+          device_->swap_out(b, b);
+        for (uint32_t b = 0; b < blocks; ++b)
+          device_->swap_in(b, b);
+        device_->wait(device_->finish_step(nullptr));
+        const auto took = std::chrono::steady_clock::now() - begin;
+        best = std::min(best, static_cast<uint64_t>(took.count()) / (2 * blocks));
+      }
+      return std::max<uint64_t>(best, 1);
+    });
+  }
+
+  bool has_idle_work() const override { return device_->has_rehearsals(); }
+
+  caf::expected<bool> idle_work() override {
+    return on_device([&] {
+      if (!device_->has_rehearsals())
+        return false;
+      hidden_wanted_.clear(); // those of the last step
+      const size_t count = device_->rehearse();
+      auto hidden = device_->matrix(scratch::hidden, count, config().hidden);
+      if (!device_->replay()) {
+        run_layers(hidden);
+        for (size_t first = 0; range_.ends && first < count; first += device_->logits_rows())
+          device_->sample(logits_of(select(hidden, first)), first);
+        device_->end_pass();
+      }
+      device_->wait(device_->finish_step(nullptr));
+      return device_->has_rehearsals();
+    });
+  }
+
   uint64_t weight_bytes() const override { return device_->weight_bytes(); }
   uint64_t kv_bytes() const override { return device_->kv_bytes(); }
 
@@ -154,6 +198,7 @@ private:
       device_->wait(awaited->ticket);
       awaited->result.compute_ns =
           static_cast<uint64_t>((std::chrono::steady_clock::now() - awaited->begin).count());
+      awaited->result.device_ns = device_->device_ns();
       return std::move(awaited->result);
     });
     spare_.push_back(std::move(awaited));
@@ -264,16 +309,23 @@ private:
       if (!range_.begins)
         device_->receive(input, hidden);
       if (!device_->replay()) {
-        if (range_.begins)
-          device_->embed(*weights_.embedding, weights_.positions.get(), hidden);
-        for (uint32_t layer = 0; layer < range_.count(); ++layer)
-          run_layer(layer, hidden);
+        run_layers(hidden);
         if (range_.ends)
           answer(hidden, awaited);
         device_->end_pass();
       }
     }
     return range_.ends ? activation{} : device_->send(hidden, tokens);
+  }
+
+  void run_layers(tensor_view hidden) {
+    if (range_.begins)
+      device_->embed(*weights_.embedding, weights_.positions.get(), hidden);
+    for (const auto& wanted : hidden_wanted_)
+      if (wanted.embedding)
+        device_->read_row(hidden, wanted.token, wanted.into);
+    for (uint32_t layer = 0; layer < range_.count(); ++layer)
+      run_layer(layer, hidden);
   }
 
   void run_layer(uint32_t layer, tensor_view hidden) {
@@ -311,9 +363,10 @@ private:
         if (wants.prompt_logprobs && next < sampler.prompt_length() &&
             next < sampler.history().size())
           w.target = sampler.history()[next];
-        w.last = t + 1 == row.token_count &&
-                 (wants.sample || wants.candidates > 0 || wants.hidden_state);
-        if (w.target >= 0 || w.last)
+        const bool end = t + 1 == row.token_count;
+        w.last = end && (wants.sample || wants.candidates > 0);
+        w.hidden = wants.hidden_state && (end || wants.all_hidden);
+        if (w.target >= 0 || w.last || w.hidden)
           wanted_.push_back(w);
       }
       ++layout_row;
@@ -334,21 +387,23 @@ private:
       }
     }
     collect_wanted(s);
+    size_hidden(s, result);
     picked_.clear();
     hidden_wanted_.clear();
     awaited.draws.clear();
     for (const auto& w : wanted_) {
       const auto& row = s.rows[w.row];
       auto& into = result.rows[w.row];
-      if (w.last && row.wants.hidden_state) {
-        into.hidden.resize(config().hidden);
-        hidden_wanted_.push_back({picked_.size(), into.hidden});
+      if (w.hidden) {
+        const auto at = row.wants.all_hidden ? w.token - rows_[w.layout_row].first_token : 0;
+        hidden_wanted_.push_back(
+            {picked_.size(), w.token, row.wants.embeddings,
+             std::span{into.hidden}.subspan(at * config().hidden, config().hidden)});
       }
-      const bool draws = w.last && (row.wants.sample || row.wants.candidates > 0);
-      if (draws || w.target >= 0)
+      if (w.last || w.target >= 0)
         awaited.draws.push_back({.row = picked_.size(),
                                  .layout_row = w.layout_row,
-                                 .sampler = draws ? &*checked[w.row].sequence->sampler : nullptr,
+                                 .sampler = w.last ? &*checked[w.row].sequence->sampler : nullptr,
                                  .wants = row.wants,
                                  .position = row.position + row.token_count,
                                  .target = w.target,
@@ -357,26 +412,50 @@ private:
     }
   }
 
+  /// Room for the hidden states that rows want; what cannot be had is their fault.
+  void size_hidden(const step& s, step_result& result) {
+    for (size_t i = 0; i < s.rows.size(); ++i) {
+      const auto& row = s.rows[i];
+      auto& into = result.rows[i];
+      if (!row.wants.hidden_state || into.fault != ec::none)
+        continue;
+      into.hidden.resize(size_t{row.wants.all_hidden ? row.token_count : 1} * config().hidden);
+      if (row.wants.embeddings && !range_.begins) {
+        into.fault = ec::row_fault;
+        into.fault_text = "contrastive_hidden=embedding needs a model in one piece, and this one "
+                          "is spread over several shards: use last, or tensor_parallel_degree=1";
+      }
+    }
+  }
+
   void answer(tensor_view hidden, const awaited_step& awaited) {
-    const auto& c = config();
     auto next_draw = awaited.draws.begin();
     for (size_t first = 0; first < picked_.size(); first += device_->logits_rows()) {
       const auto end = std::min(first + device_->logits_rows(), picked_.size());
-      const auto rows = device_->group_rows(first);
-      auto selected = device_->matrix(scratch::selected, rows, c.hidden);
-      device_->norm_picked(*weights_.final_norm, hidden, first, selected);
+      auto selected = select(hidden, first);
       for (const auto& wanted : hidden_wanted_)
-        if (wanted.picked >= first && wanted.picked < end)
+        if (!wanted.embedding && wanted.picked >= first && wanted.picked < end)
           device_->read_row(selected, wanted.picked - first, wanted.into);
       const auto group_end =
           std::find_if(next_draw, awaited.draws.end(), [&](const draw& d) { return d.row >= end; });
       if (next_draw == group_end)
         continue;
       next_draw = group_end;
-      auto logits = device_->matrix(scratch::logits, rows, c.vocabulary);
-      device_->linear(*weights_.head, selected, logits, false);
-      device_->sample(logits, first);
+      device_->sample(logits_of(selected), first);
     }
+  }
+
+  /// The group of picked tokens that begins at `first`, normalised.
+  tensor_view select(tensor_view hidden, size_t first) {
+    auto selected = device_->matrix(scratch::selected, device_->group_rows(first), config().hidden);
+    device_->norm_picked(*weights_.final_norm, hidden, first, selected);
+    return selected;
+  }
+
+  tensor_view logits_of(tensor_view selected) {
+    auto logits = device_->matrix(scratch::logits, selected.rows, config().vocabulary);
+    device_->linear(*weights_.head, selected, logits, false);
+    return logits;
   }
 
   std::shared_ptr<const decoder_model> model_;

@@ -60,6 +60,7 @@ struct sampling_params {
   uint32_t max_length = 0;   ///< Prompt counted in; 0 = unknown. For forced_eos_tokens.
   uint32_t decay_start = 0;  ///< eos grows likelier after that many new tokens ...
   float decay_factor = 1.0f; ///< ... by this factor per token; 1 = off.
+  bool renormalize = false;  ///< Beams: scores are log-probabilities after all processors, too.
   friend bool operator==(const sampling_params&, const sampling_params&) = default;
 };
 
@@ -74,13 +75,25 @@ struct sequence_start {
   double rope_base = 0;
 };
 
+/// What candidates are ranked by.
+enum class candidate_scores : uint8_t {
+  /// Processors, and warpers where it samples, applied to log_softmax(logits); not renormalised.
+  /// What beam search adds up.
+  beams,
+  /// The softmax of what processors make of the logits: probabilities, for contrastive search.
+  probabilities,
+};
+
 /// What a row's owner wants back.
 struct row_wants {
   bool sample = false;          ///< Draw a token after the row's last position.
   bool prompt_logprobs = false; ///< Log-probability of each following prompt token.
   bool hidden_state = false;    ///< Last layer's hidden state of the last position.
+  bool all_hidden = false;      ///< With hidden_state: of every position that the row feeds.
+  bool embeddings = false;      ///< Instead of it what the first layer is fed; one stage only.
   uint16_t top_n = 0;           ///< So many most likely tokens beside the sampled one.
-  uint16_t candidates = 0;      ///< Instead of drawing: top candidates after processors (beams).
+  uint16_t candidates = 0;      ///< Instead of drawing: so many of the best continuations.
+  candidate_scores scores = candidate_scores::beams; ///< What makes them the best.
 };
 
 /// Stands in `step.tokens` for the token that the sequence's previous row draws, in an earlier step
@@ -136,9 +149,14 @@ struct row_result {
   std::vector<token_value> prompt; ///< One per fed position that has a successor in the prompt:
                                    ///< that successor and its log-probability.
   std::vector<std::vector<token_value>> prompt_top; ///< As `prompt`, the top_n of each.
-  std::vector<token_value>
-      candidates;            ///< wants.candidates, processed log-probabilities, descending.
-  std::vector<float> hidden; ///< [hidden] when wanted.
+  /// wants.candidates, each with its wants.scores. Descending by that, or, for beams that sample,
+  /// by `candidate_keys`.
+  std::vector<token_value> candidates;
+  std::vector<float> candidate_logprobs; ///< Of the raw logits, one per candidate.
+  /// Beams that sample: score + Gumbel noise. The highest keys of several rows are a draw without
+  /// replacement from all their continuations.
+  std::vector<float> candidate_keys;
+  std::vector<float> hidden; ///< [hidden], or [token_count, hidden], when wanted.
   ec fault = ec::none;       ///< Set: only this row failed (row fault).
   std::string fault_text;
 };
@@ -149,6 +167,9 @@ struct step_result {
   step_id id{};
   std::vector<row_result> rows;
   uint64_t compute_ns = 0; ///< Time that the last shard computed.
+  uint64_t device_ns = 0;  ///< That its device was busy with it, where it can tell; else 0.
+  /// From the end of an earlier step, where the step waited for one, until it was on its device.
+  uint64_t turnaround_ns = 0;
 };
 
 } // namespace troupe

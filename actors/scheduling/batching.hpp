@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "troupe/actors/scheduling/block_ledger.hpp"
+#include "troupe/actors/scheduling/host_swap.hpp"
 #include "troupe/actors/scheduling/limits.hpp"
 #include "troupe/actors/scheduling/prefill_share.hpp"
+#include "troupe/actors/scheduling/search.hpp"
 #include "troupe/actors/scheduling/sequence.hpp"
 
 namespace troupe::scheduling {
@@ -24,8 +26,9 @@ struct sequence_event {
   bool first = false;     ///< It is the sequence's first.
   row_result row;
   uint32_t cached_tokens = 0; ///< With the first token: prompt tokens taken from the prefix cache.
-  std::optional<sequence_end> end; ///< It ended by itself, after the token.
-  caf::error fault;                ///< It ended with this error; no token.
+  std::optional<sequence_end> end;      ///< It ended by itself, after the token.
+  caf::error fault;                     ///< It ended with this error; no token.
+  std::vector<sequence_output> outputs; ///< With the end of a search that tells nothing before.
 };
 
 /// A new sequence's id and its place among the live ones. The place is free for another sequence
@@ -38,6 +41,8 @@ struct admitted {
 /// What happened so far.
 struct policy_counts {
   uint64_t preemptions = 0;
+  uint64_t swaps_out = 0; ///< Preempted sequences that left their KV in host memory...
+  uint64_t swaps_in = 0;  ///< ...and came back for it.
   uint64_t replays = 0;
   uint64_t step_faults = 0;
   uint64_t row_faults = 0;
@@ -51,7 +56,8 @@ struct policy_counts {
 /// step takes one token each of the decoding sequences first, in the order in which they became
 /// ready, then chunks of prompts by priority and arrival, as far as the token budget and
 /// `prefill_share` allow. When blocks run out the youngest sequence gives up its KV (parked ones
-/// first, which make no progress anyway) and is computed again later. Whatever has to leave waits
+/// first, which make no progress anyway): it is computed again later, or waits in host memory
+/// where that is faster. Whatever has to leave waits
 /// until no step in flight names it. A sequence whose beginning somebody else is computing right
 /// now waits for those blocks, and others may start before it.
 class batching {
@@ -61,7 +67,7 @@ public:
   batching(batching&&) noexcept;
   batching& operator=(batching&&) noexcept;
 
-  /// Puts a sequence at the end of its priority's waiting line. Errors: ec::queue_full,
+  /// Puts a sequence at the end of its priority's and turn's waiting line. Errors: ec::queue_full,
   /// ec::invalid_request (empty, or can never fit the KV cache).
   caf::expected<admitted> admit(new_sequence s);
 
@@ -79,6 +85,15 @@ public:
   /// spread evenly. False when nothing is ready. `out` is overwritten. Once it has its id, the step
   /// must be registered with `launched`, before any other call.
   bool next(uint32_t depth, step& out);
+
+  /// Where steps are scheduled ahead: whether the next one should stay back as long as the device
+  /// is busy with those in flight. So it is around prompts, of which the step could take more than
+  /// there are: whoever arrives in time then comes along. A full step, and one of decode rows
+  /// behind others like it, gains nothing by waiting.
+  bool awaits_company(uint32_t depth) const;
+
+  /// How long (ns) the steps in flight are expected to take; 0 = unknown.
+  double expected_ns() const;
 
   /// The step from the last `next` went out under this id.
   void launched(step_id id);
@@ -102,6 +117,7 @@ public:
   scheduler_load load() const;
   const policy_counts& counts() const { return counts_; }
   const block_ledger& ledger() const { return ledger_; }
+  const host_swap& swap() const { return swap_; }
   const prefill_share& share() const { return share_; }
 
   /// Checks the bookkeeping against itself, for tests. Empty when all is well.
@@ -109,6 +125,7 @@ public:
 
 private:
   struct entry;
+  struct lane_group;
   struct flight_row {
     entry* who = nullptr;
     uint32_t position = 0;
@@ -124,7 +141,9 @@ private:
     uint32_t decode_rows = 0;
     uint32_t prompt_tokens = 0;
     std::vector<flight_row> rows;
-    std::vector<sequence_id> dropped; ///< To be said again if the step fails.
+    std::vector<sequence_id> dropped;   ///< To be said again if the step fails.
+    std::vector<sequence_id> moved_out; ///< Their KV leaves for host memory.
+    std::vector<sequence_id> moved_in;  ///< Theirs comes back.
   };
   /// Rows of a failed step that are to be a step of their own.
   struct retry_group {
@@ -139,6 +158,8 @@ private:
   using entry_set = std::set<entry*, by_order>;
 
   entry* find(sequence_id id) const;
+  caf::error check_room(const new_sequence& s) const;
+  entry& add_entry();
   prefix_scope scope_of(const entry& e) const;
   uint32_t blocks_for(uint64_t positions) const;
 
@@ -151,6 +172,33 @@ private:
   void give_up_blocks(entry& e);
   void preempt(entry& e);
 
+  // Searches.
+  void make_group(entry& e);
+  template <class F>
+  void for_lanes(entry& e, F&& f);
+  bool rests(const entry& e) const;
+  void settle_group(lane_group& group);
+  void take_lane(entry& e, const flight_row& row, row_result& result,
+                 std::vector<sequence_event>& events);
+  void advance(lane_group& group, std::vector<sequence_event>& events);
+  void spread(lane_group& group, const std::vector<lane_step>& next);
+  void spread_saved(lane_group& group);
+  entry& add_lane(lane_group& group);
+  void fork(const entry& parent, entry& child);
+  void take_over(entry& from, entry& to);
+  void drop_copy(entry& e);
+  void dissolve(entry& root);
+  void want_lane(const entry& e, bool last, row_wants& wants) const;
+  bool grow_table(entry& e, uint32_t& count);
+  uint64_t blocks_of_saved(const entry& root) const;
+  // batching_swap.cpp
+  void move_out(entry& e);
+  void move_in(entry& e, uint32_t first);
+  void forget_host(entry& e);
+  void attach_moves(step& s);
+  void moves_landed(const flight& f);
+  void moves_failed(const flight& f);
+
   // Building a step.
   bool may_read_cache(const entry& e) const;
   void collect_computing();
@@ -160,6 +208,7 @@ private:
   entry* youngest() const;
   void add_row(step& s, entry& e, uint32_t count);
   uint32_t flying_decodes() const;
+  prefill_share::demand prompt_demand(uint32_t depth, uint32_t decode_rows) const;
   void add_decodes(uint32_t depth, step& s);
   void add_prompts(uint32_t depth, step& s);
   bool add_retries(step& s);
@@ -174,10 +223,12 @@ private:
   batching_limits limits_;
   block_ledger ledger_;
   prefill_share share_;
+  host_swap swap_;
   policy_counts counts_;
 
   uint64_t last_sequence_ = 0;
   std::vector<std::unique_ptr<entry>> entries_; ///< By place.
+  std::vector<std::unique_ptr<entry>> buried_;  ///< Gone, but a loop may still look at them.
   std::vector<uint32_t> places_;                ///< Free ones.
   std::unordered_map<uint64_t, entry*> by_id_;
 
@@ -190,6 +241,10 @@ private:
   uint32_t parked_ = 0;
   std::deque<retry_group> retries_;
   uint64_t last_group_ = 0;
+  std::vector<block_swap> swaps_out_; ///< For the next step...
+  std::vector<block_swap> swaps_in_;
+  std::vector<sequence_id> moved_out_; ///< ...and whose they are.
+  std::vector<sequence_id> moved_in_;
   std::vector<sequence_id> dropped_; ///< To be forgotten by the shards with the next step.
 
   flight building_; ///< Filled by `next`, taken over by `launched`.

@@ -12,6 +12,7 @@ std::deque<batching::flight>::iterator batching::find_flight(step_id id) {
 }
 
 void batching::apply(step_result& result, std::vector<sequence_event>& events) {
+  buried_.clear();
   auto place_of_flight = find_flight(result.id);
   if (place_of_flight == flights_.end())
     return;
@@ -26,12 +27,16 @@ void batching::apply(step_result& result, std::vector<sequence_event>& events) {
   }
   auto done = std::move(*place_of_flight);
   flights_.erase(place_of_flight);
-  if (!done.retry)
+  moves_landed(done);
+  // Moves take time that is nobody's row's.
+  if (!done.retry && done.moved_out.empty() && done.moved_in.empty())
     share_.learn(done.decode_rows, done.prompt_tokens, result.compute_ns);
   for (size_t i = 0; i < done.rows.size(); ++i)
     take_row(done.rows[i], result.rows[i], events);
   done.rows.clear();
   done.dropped.clear();
+  done.moved_out.clear();
+  done.moved_in.clear();
   done.decode_rows = done.prompt_tokens = 0;
   spare_.push_back(std::move(done));
 }
@@ -51,7 +56,7 @@ void batching::take_row(const flight_row& row, row_result& result,
     fault(e, caf::make_error(result.fault, std::move(result.fault_text)), events);
     return settle(e);
   }
-  if (row.sampled && result.token < 0) {
+  if (row.sampled && result.token < 0 && !e.group) {
     fault(e,
           caf::make_error(ec::internal,
                           std::string{"the model drew no token for a row that wanted one"}),
@@ -59,10 +64,15 @@ void batching::take_row(const flight_row& row, row_result& result,
     return settle(e);
   }
   e.done = row.position + row.count;
+  drop_copy(e);
   if (limits_.prefix_cache)
     publish(e);
   if (e.spec.wants.prompt_logprobs)
     collect_prompt(e, row, result);
+  if (e.group) {
+    take_lane(e, row, result, events);
+    return settle(e);
+  }
   if (!row.sampled)
     return settle(e);
 
@@ -117,13 +127,14 @@ void batching::publish(entry& e) {
 void batching::fault(entry& e, caf::error reason, std::vector<sequence_event>& events) {
   ++counts_.row_faults;
   auto& event = events.emplace_back();
-  event.sequence = e.id;
-  event.index = e.index;
+  event.sequence = e.head().id;
+  event.index = e.head().index;
   event.fault = std::move(reason);
   end(e);
 }
 
 void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_event>& events) {
+  buried_.clear();
   auto place_of_flight = find_flight(id);
   if (place_of_flight == flights_.end())
     return;
@@ -139,7 +150,8 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
     e.drawing -= row.sampled && !row.discard;
     if (e.ended || row.discard)
       continue;
-    suspects.push_back(&e);
+    if (std::find(failed.moved_in.begin(), failed.moved_in.end(), e.id) == failed.moved_in.end())
+      suspects.push_back(&e);
     // The shards may or may not have taken note of the row: they are told everything again.
     e.introduced = false;
     e.scheduled = row.position;
@@ -152,6 +164,7 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
         }
   }
 
+  moves_failed(failed);
   if (suspects.size() == 1 && failed.retry) {
     fault(*suspects.front(), reason, events);
   } else {
@@ -166,7 +179,8 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
     }
   }
   for (const auto& row : failed.rows)
-    settle(*row.who);
+    if (find(row.who->id) == row.who)
+      settle(*row.who);
 }
 
 } // namespace troupe::scheduling

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "troupe/actors/scheduling/batching_entry.hpp"
 
@@ -7,6 +8,7 @@ namespace troupe::scheduling {
 
 bool batching::next(uint32_t depth, step& s) {
   depth = std::max(depth, 1u);
+  buried_.clear();
   s.rows.clear();
   s.tokens.clear();
   s.blocks.clear();
@@ -27,9 +29,10 @@ bool batching::next(uint32_t depth, step& s) {
     add_prompts(depth, s);
   }
   if (s.rows.empty()) {
-    spare_.push_back(std::move(building_));
+    spare_.push_back(std::exchange(building_, {}));
     return false;
   }
+  attach_moves(s);
   building_.dropped.swap(dropped_);
   s.dropped = building_.dropped;
   return true;
@@ -37,7 +40,7 @@ bool batching::next(uint32_t depth, step& s) {
 
 void batching::launched(step_id id) {
   building_.id = id;
-  flights_.push_back(std::move(building_));
+  flights_.push_back(std::exchange(building_, {}));
   if (limits_.ahead)
     for (const auto& row : flights_.back().rows)
       place(*row.who);
@@ -65,7 +68,7 @@ bool batching::add_retries(step& s) {
       auto* e = find(id);
       if (!e || e->ended || e->preempting || e->retry_group != group->id)
         return true;
-      if (!e->parked)
+      if (!e->head().parked)
         return false;
       e->retry_group = 0; // its next row is a common one again
       return true;
@@ -115,11 +118,9 @@ void batching::add_decodes(uint32_t depth, step& s) {
   std::erase_if(ready_, [](const entry* e) { return e->in_line != line::ready; });
 }
 
-void batching::add_prompts(uint32_t depth, step& s) {
-  if (prompts_.empty() && waiting_.empty())
-    return;
+prefill_share::demand batching::prompt_demand(uint32_t depth, uint32_t decode_rows) const {
   prefill_share::demand demand;
-  demand.decode_rows = building_.decode_rows;
+  demand.decode_rows = decode_rows;
   demand.streams = static_cast<uint32_t>(ready_.size()) + flying_decodes() + building_.decode_rows;
   demand.depth = depth;
   demand.prompts = static_cast<uint32_t>(prompts_.size());
@@ -129,9 +130,43 @@ void batching::add_prompts(uint32_t depth, step& s) {
   auto in_reach = std::min(limits_.max_sequences - slots_used_, 256u);
   for (auto i = waiting_.begin(); i != waiting_.end() && in_reach > 0; ++i, --in_reach) {
     ++demand.prompts;
-    demand.prompt_tokens += (*i)->remaining();
+    demand.prompt_tokens += (*i)->to_compute();
   }
+  return demand;
+}
 
+bool batching::awaits_company(uint32_t depth) const {
+  if (!limits_.ahead || flights_.empty() || !retries_.empty() ||
+      slots_used_ >= limits_.max_sequences)
+    return false;
+  const bool prompts_fly = std::any_of(flights_.begin(), flights_.end(),
+                                       [](const flight& f) { return f.prompt_tokens > 0; });
+  // Whoever waits for blocks that nobody gives back can't come along.
+  const bool refused = !waiting_.empty() && (*waiting_.begin())->refused_at != UINT32_MAX &&
+                       ledger_.available() <= (*waiting_.begin())->refused_at;
+  if (!prompts_fly && prompts_.empty() && (waiting_.empty() || refused))
+    return false;
+  const auto rows = std::min(static_cast<uint32_t>(ready_.size()), limits_.max_step_tokens);
+  const auto demand = prompt_demand(std::max(depth, 1u), rows);
+  return demand.prompt_tokens < std::min(limits_.max_step_tokens - rows, share_.tokens(demand));
+}
+
+double batching::expected_ns() const {
+  double sum = 0;
+  for (const auto& f : flights_) {
+    const auto decodes = f.decode_rows > 0 ? share_.decode_time(f.decode_rows) : 0;
+    const auto prompts = f.prompt_tokens * share_.token_time();
+    if ((f.decode_rows > 0 && decodes == 0) || (f.prompt_tokens > 0 && prompts == 0))
+      return 0;
+    sum += decodes + prompts;
+  }
+  return sum;
+}
+
+void batching::add_prompts(uint32_t depth, step& s) {
+  if (prompts_.empty() && waiting_.empty())
+    return;
+  const auto demand = prompt_demand(depth, building_.decode_rows);
   collect_computing();
   auto left = limits_.max_step_tokens - static_cast<uint32_t>(s.tokens.size());
   left = std::min(left, share_.tokens(demand));
@@ -153,10 +188,12 @@ void batching::add_prompts(uint32_t depth, step& s) {
     }
     if (!next)
       break;
+    last = next;
     auto count = std::min(left, next->remaining());
+    if (!grow_table(*next, count))
+      continue;
     add_row(s, *next, count);
     left -= count;
-    last = next;
     place(*next);
   }
 }
@@ -177,7 +214,7 @@ void batching::collect_computing() {
 /// request arrive together, and so do requests with one long beginning. Waiting for the blocks is
 /// cheaper for all than computing them again.
 bool batching::is_being_computed(const entry& e) const {
-  if (!may_read_cache(e))
+  if (!may_read_cache(e) || !e.host.empty())
     return false;
   const auto most = (e.tokens.size() - 1) / limits_.block_tokens * limits_.block_tokens;
   for (const auto* other : computing_) {
@@ -199,13 +236,15 @@ bool batching::is_being_computed(const entry& e) const {
 /// Log-probabilities of the prompt, once collected, are not wanted a second time.
 bool batching::may_read_cache(const entry& e) const {
   const auto& wants = e.spec.wants;
+  if (e.group && e.group->how->wants_prompt_hidden())
+    return false;
   return limits_.prefix_cache && !wants.hidden_state &&
          !(wants.prompt_logprobs && e.generated() == 0);
 }
 
 /// Gives a slot, the cached prefix and blocks for all its tokens, or changes nothing.
 bool batching::try_admit(entry& e) {
-  if (slots_used_ >= limits_.max_sequences)
+  if (slots_used_ + e.width > limits_.max_sequences || e.host_flying)
     return false;
   if (e.refused_at != UINT32_MAX && ledger_.available() <= e.refused_at)
     return false;
@@ -217,7 +256,7 @@ bool batching::try_admit(entry& e) {
   const auto needed = blocks_for(e.tokens.size()) - hit.blocks;
   // Each running sequence may soon want a block; without that margin a newcomer would often be
   // preempted at once.
-  if (ledger_.available() < uint64_t{needed} + slots_used_) {
+  if (ledger_.available() < needed + blocks_of_saved(e) + slots_used_) {
     ledger_.release_all(e.table);
     e.refused_at = ledger_.available();
     return false;
@@ -229,8 +268,10 @@ bool batching::try_admit(entry& e) {
   e.scheduled = e.done = hit.blocks * limits_.block_tokens;
   if (!e.had_slot)
     e.cached = e.done;
+  if (!e.host.empty())
+    move_in(e, hit.blocks);
   e.has_slot = e.had_slot = true;
-  ++slots_used_;
+  slots_used_ += e.width;
   place(e);
   return true;
 }
@@ -246,13 +287,15 @@ bool batching::make_room(entry& needing) {
     auto* victim = youngest();
     if (!victim)
       return false; // somebody is about to leave
-    if (victim->in_flight > 0) {
-      victim->preempting = true;
-      place(*victim);
+    if (!rests(*victim)) {
+      for_lanes(*victim, [this](entry& lane) {
+        lane.preempting = true;
+        place(lane);
+      });
       return false;
     }
     preempt(*victim);
-    if (victim == &needing)
+    if (victim == &needing.head())
       return false;
   }
 }
@@ -261,7 +304,7 @@ bool batching::make_room(entry& needing) {
 batching::entry* batching::youngest() const {
   entry* last = nullptr;
   for (const auto& p : entries_) {
-    if (!p || !p->has_slot)
+    if (!p || !p->has_slot || p->is_side_lane())
       continue;
     if (p->ended || p->preempting)
       return nullptr;
@@ -299,9 +342,14 @@ void batching::add_row(step& s, entry& e, uint32_t count) {
   row.block_count = wanted - e.sent;
   e.sent = wanted;
 
+  if (e.copy_from && position == e.forked_at)
+    s.copies.push_back({*e.copy_from, e.table[position / limits_.block_tokens]});
+
   const bool sampled = end >= e.tokens.size();
   row.wants.top_n = e.spec.wants.top_n;
-  if (sampled) {
+  if (e.group) {
+    want_lane(e, sampled, row.wants);
+  } else if (sampled) {
     row.wants.sample = true;
     row.wants.hidden_state = e.spec.wants.hidden_state;
   }

@@ -42,6 +42,10 @@ std::optional<block_id> block_ledger::allocate() {
   return block_id{i};
 }
 
+void block_ledger::share(block_id which) {
+  retain(index_of(which));
+}
+
 void block_ledger::release(block_id which) {
   auto i = index_of(which);
   auto& b = blocks_[i];

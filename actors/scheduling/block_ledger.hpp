@@ -44,6 +44,8 @@ public:
   /// pages are touched late), else the least recently used cached one. Nothing when all are used.
   std::optional<block_id> allocate();
 
+  /// One more reference to a block that has one.
+  void share(block_id block);
   void release(block_id block);
 
   /// Releases a sequence's table from its end, so that of a chain the end is evicted first.

@@ -35,7 +35,7 @@ public:
 };
 
 /// Whose error bodies a route answers with.
-enum class error_style : uint8_t { lmi, openai };
+enum class error_style : uint8_t { lmi, openai, tgi, pipeline };
 
 /// A parsed generation request: one entry per prompt of it, one writer for all.
 struct generation_job {
@@ -45,6 +45,7 @@ struct generation_job {
   std::vector<std::string> warnings;
   /// Of the model that it is for; null: the server's.
   std::shared_ptr<const dialect_settings> settings{};
+  bool asynchronous = false; ///< The answer is kept for later (x-synchronous: false).
 };
 
 using parsed_job = std::variant<generation_job, problem>;

@@ -141,13 +141,7 @@ void draw_on_host(const draw& d, std::span<const float> logits) {
     add_prompt_logprob(logits, d.target, d.wants.top_n, into);
   if (d.sampler == nullptr || into.fault != ec::none)
     return;
-  auto drawn = sample_row(logits, *d.sampler, d.wants, d.position);
-  into.token = drawn.token;
-  into.logprob = drawn.logprob;
-  into.top = std::move(drawn.top);
-  into.candidates = std::move(drawn.candidates);
-  into.fault = drawn.fault;
-  into.fault_text = std::move(drawn.fault_text);
+  take_drawn(sample_row(logits, *d.sampler, d.wants, d.position), into);
 }
 
 } // namespace troupe::models::cuda

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 #include <thread>
@@ -178,11 +179,18 @@ private:
       }
     }
     if (wants.hidden_state)
-      into.hidden.assign(1, static_cast<float>(row.position));
+      into.hidden.assign(wants.all_hidden ? row.token_count : 1, static_cast<float>(row.position));
     const auto token = next_token(row.position + row.token_count, sequence);
-    if (wants.candidates > 0)
+    if (wants.candidates > 0) {
       into.candidates = top(token, wants.candidates);
-    else if (wants.sample) {
+      for (auto& candidate : into.candidates) {
+        into.candidate_logprobs.push_back(candidate.value);
+        if (wants.scores == candidate_scores::probabilities)
+          candidate.value = std::exp(candidate.value);
+      }
+      into.candidate_keys.assign(into.candidate_logprobs.begin(), into.candidate_logprobs.end());
+      into.top = top(token, wants.top_n);
+    } else if (wants.sample) {
       into.token = token;
       into.logprob = -0.5f;
       into.top = top(token, wants.top_n);
@@ -231,6 +239,10 @@ caf::expected<model_plan> plan_dummy(const load_options& options,
                                                std::to_string(options.shards));
   if (options.kv_block_tokens == 0)
     return caf::make_error(ec::bad_option, std::string{"a KV block holds at least one token"});
+  if (options.dummy_step_us > 0 && !faults) {
+    faults = std::make_shared<dummy_faults>();
+    faults->step_microseconds = options.dummy_step_us;
+  }
   model_plan plan;
   auto& info = plan.info;
   info.architecture = "dummy";

@@ -23,11 +23,13 @@ constexpr std::array<uint32_t, 4> philox4x32_10(std::array<uint32_t, 4> counter,
 }
 
 /// The number in [0, 1) that draws the token at `position` of a request's i-th sequence: 53 bits of
-/// philox4x32_10({position, sequence_index, 0, 0}, {low half of seed, high half}), first word on
-/// top. The last two counter words are spare, for draws that may one day need more than one number.
-constexpr double philox_uniform(uint64_t seed, uint32_t sequence_index, uint32_t position) {
+/// philox4x32_10({position, sequence_index, branch, which}, {low half of seed, high half}), first
+/// word on top. The last two counter words are for draws that need more than one number: of beams,
+/// which of them, and for which token.
+constexpr double philox_uniform(uint64_t seed, uint32_t sequence_index, uint32_t position,
+                                uint32_t branch = 0, uint32_t which = 0) {
   const auto words =
-      philox4x32_10({position, sequence_index, 0, 0},
+      philox4x32_10({position, sequence_index, branch, which},
                     {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   return static_cast<double>((uint64_t{words[0]} << 32 | words[1]) >> 11) * 0x1p-53;
 }

@@ -173,21 +173,75 @@ void add_if_absent(std::vector<token_value>& top, token_value chosen) {
     top.push_back(chosen);
 }
 
-void fill_candidates(const sampling_params& p, const scored_row& row, size_t count, row_scratch& s,
-                     std::vector<token_value>& candidates) {
-  if (p.sample && has_filters(p, row.view.values.size())) {
-    keep_likely(p, row.view, row.highest, s.warp, s.kept);
-    for (size_t i = 0; i < s.kept.ids.size(); ++i)
-      candidates.push_back({static_cast<int32_t>(s.kept.ids[i]), s.kept.scores[i]});
-    std::stable_sort(candidates.begin(), candidates.end(),
-                     [](const token_value& a, const token_value& b) { return a.value > b.value; });
-    candidates.resize(std::min(candidates.size(), count));
-    return;
+/// Tells rows of one request and position apart, whatever order they are computed in: no two beams
+/// have the same tokens behind them.
+uint32_t fold_output(const sequence_sampler& sampler) {
+  uint64_t h = 0x9e3779b97f4a7c15u;
+  for (const auto token : sampler.history().subspan(
+           std::min<size_t>(sampler.prompt_length(), sampler.history().size())))
+    h = (h ^ static_cast<uint32_t>(token)) * 0xff51afd7ed558ccdu;
+  return static_cast<uint32_t>(h >> 32);
+}
+
+/// ln sum exp(score). @param highest The greatest of them.
+float log_total(std::span<const float> scores, float highest) {
+  return static_cast<float>(highest +
+                            std::log(kernels().exp_sum(scores.data(), scores.size(), highest)));
+}
+
+/// The tokens of the highest score + Gumbel noise, which is a draw without replacement.
+void draw_candidates(const sequence_sampler& sampler, const scored_row& row, size_t count,
+                     uint32_t position, row_scratch& s, row_result& result) {
+  const auto& p = sampler.params();
+  keep_likely(p, row.view, row.highest, s.warp, s.kept);
+  struct drawn {
+    float key;
+    token_value what;
+  };
+  std::vector<drawn> all;
+  all.reserve(s.kept.ids.size());
+  const auto branch = fold_output(sampler);
+  const auto shift = p.renormalize ? log_total(s.kept.scores, row.highest) : 0.0f;
+  for (size_t i = 0; i < s.kept.ids.size(); ++i) {
+    const auto token = s.kept.ids[i];
+    const double u = philox_uniform(p.seed, p.sequence_index, position, branch, token + 1);
+    // Halfway between the numbers that `u` can be: never 0, never 1.
+    const double noise = -std::log(-std::log(u + 0x1p-54));
+    const auto score = s.kept.scores[i] - shift;
+    all.push_back({static_cast<float>(score + noise), {static_cast<int32_t>(token), score}});
   }
-  largest(row.view, count, s.warp.selection, s.found);
-  for (const auto token : s.found)
-    if (std::isfinite(row.view.values[token]))
-      candidates.push_back({static_cast<int32_t>(token), row.view.values[token]});
+  count = std::min(count, all.size());
+  std::partial_sort(all.begin(), all.begin() + static_cast<ptrdiff_t>(count), all.end(),
+                    [](const drawn& a, const drawn& b) {
+                      return a.key != b.key ? a.key > b.key : a.what.token < b.what.token;
+                    });
+  for (size_t i = 0; i < count; ++i) {
+    result.candidates.push_back(all[i].what);
+    result.candidate_keys.push_back(all[i].key);
+  }
+}
+
+void fill_candidates(const sequence_sampler& sampler, const raw_row& raw, const scored_row& row,
+                     const row_wants& wants, uint32_t position, row_scratch& s,
+                     row_result& result) {
+  const bool probabilities = wants.scores == candidate_scores::probabilities;
+  if (sampler.params().sample && !probabilities) {
+    draw_candidates(sampler, row, wants.candidates, position, s, result);
+  } else {
+    const auto& values = row.view.values;
+    const bool shifted = probabilities || sampler.params().renormalize;
+    const auto shift = shifted ? log_total(values, row.highest) : 0.0f;
+    largest(row.view, wants.candidates, s.warp.selection, s.found);
+    for (const auto token : s.found) {
+      const auto score = values[token] - shift;
+      if (std::isfinite(score))
+        result.candidates.push_back(
+            {static_cast<int32_t>(token), probabilities ? std::exp(score) : score});
+    }
+  }
+  result.candidate_logprobs.reserve(result.candidates.size());
+  for (const auto& candidate : result.candidates)
+    result.candidate_logprobs.push_back(raw.logprob(static_cast<uint32_t>(candidate.token)));
 }
 
 void fail(row_result& result, uint32_t position, complaint why) {
@@ -210,13 +264,13 @@ row_result sample_row(std::span<const float> logits, const sequence_sampler& sam
   }
   if (wants.sample || wants.candidates > 0) {
     scored_row row;
-    if (const auto why = score(raw, sampler, position, wants.candidates > 0, s, row);
-        !why.empty()) {
+    const bool beams = wants.candidates > 0 && wants.scores == candidate_scores::beams;
+    if (const auto why = score(raw, sampler, position, beams, s, row); !why.empty()) {
       fail(result, position, why);
       return result;
     }
     if (wants.candidates > 0) {
-      fill_candidates(sampler.params(), row, wants.candidates, s, result.candidates);
+      fill_candidates(sampler, raw, row, wants, position, s, result);
     } else {
       const auto token = choose(sampler.params(), row, position, s);
       result.token = static_cast<int32_t>(token);
@@ -229,6 +283,17 @@ row_result sample_row(std::span<const float> logits, const sequence_sampler& sam
       add_if_absent(result.top, {result.token, result.logprob});
   }
   return result;
+}
+
+void take_drawn(row_result&& drawn, row_result& into) {
+  into.token = drawn.token;
+  into.logprob = drawn.logprob;
+  into.top = std::move(drawn.top);
+  into.candidates = std::move(drawn.candidates);
+  into.candidate_logprobs = std::move(drawn.candidate_logprobs);
+  into.candidate_keys = std::move(drawn.candidate_keys);
+  into.fault = drawn.fault;
+  into.fault_text = std::move(drawn.fault_text);
 }
 
 void add_prompt_logprob(std::span<const float> logits, int32_t target, uint16_t top_n,

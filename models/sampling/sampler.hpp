@@ -71,9 +71,11 @@ private:
 /// log,
 ///   <= 0 and finite (an impossible token reads as the lowest float). `top` is sorted descending,
 ///   ties by id, and ends with the drawn token when that is not among the first top_n.
-/// - `wants.candidates` > 0: nothing is drawn (token stays -1); the highest scores after processors
-///   (and warpers if params().sample) applied to log_softmax(logits), as transformers' beam search
-///   has them: not renormalised, masked tokens left out, so there may be fewer than asked for.
+/// - `wants.candidates` > 0: nothing is drawn (token stays -1); the highest `wants.scores`, as
+///   transformers' beam search and contrastive search have them. Masked tokens are left out, so
+///   there may be fewer than asked for. Beams that sample get the highest keys: score + Gumbel
+///   noise that depends on seed, position, token and the tokens generated so far, so that each of
+///   several rows has its own.
 ///
 /// @param logits   Raw, [vocabulary], of the row's last position.
 /// @param sampler  Its history must reach up to `position` (exclusive); it is not changed.
@@ -84,6 +86,9 @@ private:
 /// Threading: any thread; scratch is kept per thread, so the plain greedy path allocates nothing.
 row_result sample_row(std::span<const float> logits, const sequence_sampler& sampler,
                       const row_wants& wants, uint32_t position);
+
+/// Moves what `sample_row` filled to a result that may hold more already.
+void take_drawn(row_result&& drawn, row_result& into);
 
 /// Appends to `into.prompt` the log-probability of `target` given a raw row of logits, and to
 /// `into.prompt_top` the `top_n` most likely tokens (with `target` if it is not among them; an

@@ -10,7 +10,9 @@
 #include "troupe/http/server.hpp"
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/host.hpp"
+#include "troupe/runtime/otlp.hpp"
 #include "troupe/runtime/process.hpp"
+#include "troupe/runtime/security.hpp"
 #include "troupe/runtime/startup.hpp"
 
 namespace troupe::runtime {
@@ -21,6 +23,7 @@ using namespace std::chrono_literals;
 
 struct arguments {
   std::string path;
+  std::vector<std::string> api_keys;
   bool dummy = false;
 };
 
@@ -78,6 +81,8 @@ http::server_settings server_settings_of(const config::settings& s, const addres
   result.cors_allowed_origin = s.text("cors_allowed_origin");
   result.cors_allowed_methods = s.text("cors_allowed_methods");
   result.cors_allowed_headers = s.text("cors_allowed_headers");
+  result.async_capacity = static_cast<size_t>(s.integer("memory_cache_capacity"));
+  result.async_batch = static_cast<size_t>(s.integer("cache_batch"));
   result.allow_multi_status = s.boolean("allow_multi_status");
   result.error_rates = {s.rate("error_rate_wlm"), s.rate("error_rate_server"),
                         s.rate("error_rate_model"), s.rate("error_rate_any")};
@@ -184,12 +189,20 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (!outside)
     return fail(outside.error());
   http::raise_file_limit();
+  caf::expected<std::unique_ptr<otlp_exporter>> traces = std::unique_ptr<otlp_exporter>{};
+  if (server->values.has("otlp_endpoint"))
+    traces = otlp_exporter::start(server->values.text("otlp_endpoint"), TROUPE_VERSION);
+  if (!traces)
+    return fail(traces.error());
 
   host running{server->values};
   auto board = std::make_shared<fetch_board>();
+  auto settings = server_settings_of(outside->values, *where);
+  if (auto problem = secure(settings, server->values, given.api_keys))
+    return fail(problem);
   // Before models are loaded, so that a taken port is known at once.
   auto front = http::server::open(running.system(), running.engine(), running.metrics(),
-                                  server_settings_of(outside->values, *where),
+                                  std::move(settings),
                                   make_source(*from, server->values, given.dummy, board));
   if (!front)
     return fail(front.error());
@@ -245,6 +258,12 @@ void add_serve(CLI::App& app, command& chosen) {
       ->type_name("PATH");
   sub->add_flag("--dummy-model", given->dummy,
                 "Serves a model without weights whose arithmetic is free, to measure the runtime");
+  sub->add_option("--api-key", given->api_keys,
+                  "Lets only those in who send this key (Authorization: Bearer KEY, or x-api-key); "
+                  "may be given several times. Other users of this machine see it among the "
+                  "processes: --api-keys-file is safer")
+      ->type_name("KEY")
+      ->allow_extra_args(false);
   auto typed = add_setting_flags(*sub);
   sub->footer("Every option can also be set in PATH/serving.properties, in config.properties, by a "
               "variable "

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <map>
@@ -34,6 +35,40 @@ inline int32_t fake_token(uint64_t state, const sampling_params& p, uint32_t pos
 
 inline float fake_logprob(uint64_t state, int32_t token) {
   return -static_cast<float>(stir(state, static_cast<uint64_t>(token)) % 4096) / 256.0f;
+}
+
+/// The best continuations, which depend on everything that stands before.
+inline void fake_candidates(uint64_t state, uint16_t count, row_result& into) {
+  const auto first = state % fake_vocabulary;
+  const auto stride = 1 + state / fake_vocabulary % 7;
+  for (uint16_t i = 0; i < count; ++i) {
+    const auto token = static_cast<int32_t>((first + i * stride) % fake_vocabulary);
+    const auto noise = static_cast<float>(stir(state, i) % 64) / 256.0f;
+    into.candidates.push_back({token, -0.25f * static_cast<float>(i) - noise});
+    into.candidate_logprobs.push_back(fake_logprob(state, token));
+  }
+}
+
+inline std::vector<float> fake_hidden(uint64_t state) {
+  return {static_cast<float>(state % 17) + 1, static_cast<float>(state / 17 % 13),
+          static_cast<float>(state / 221 % 11) - 5};
+}
+
+/// What the last layer makes of the last of `tokens`.
+inline uint64_t fake_state(const std::vector<int32_t>& tokens, uint32_t layers,
+                           double rope_base = 0) {
+  std::vector<std::vector<uint64_t>> keys(layers);
+  uint64_t x = 0;
+  for (uint32_t p = 0; p < tokens.size(); ++p) {
+    x = static_cast<uint64_t>(static_cast<uint32_t>(tokens[p]));
+    for (uint32_t layer = 0; layer < layers; ++layer) {
+      keys[layer].push_back(fake_key(layer, x, p));
+      x = stir(7, static_cast<uint64_t>(rope_base));
+      for (auto k : keys[layer])
+        x = stir(x, k);
+    }
+  }
+  return x;
 }
 
 /// What the fake model would say, computed without blocks, steps or shards.
@@ -80,6 +115,7 @@ struct fake_stage_options {
   uint32_t max_step_tokens = 0; ///< Refuses more; 0 = any.
   fake_trouble trouble;
   std::function<void(const step&)> before;                 ///< At the start of `forward`.
+  std::function<caf::expected<bool>()> idle_work;          ///< Set: there is some.
   std::function<std::string(const step_row&)> row_trouble; ///< Last stage: text = that row's fault.
 };
 
@@ -102,6 +138,9 @@ public:
   }
 
   void skip(const step& s) override { note(s); }
+
+  bool has_idle_work() const override { return options_.idle_work != nullptr; }
+  caf::expected<bool> idle_work() override { return options_.idle_work(); }
 
   uint64_t weight_bytes() const override { return 0; }
   uint64_t kv_bytes() const override { return pages_.size() * 8; }
@@ -178,9 +217,23 @@ private:
     return options_.trouble ? options_.trouble(s, early) : caf::error{};
   }
 
+  void copy_blocks(const step& s) {
+    const auto size = static_cast<ptrdiff_t>(options_.block_tokens);
+    for (const auto& copy : s.copies)
+      std::copy_n(pages_.begin() + static_cast<ptrdiff_t>(copy.from) * size, size,
+                  pages_.begin() + static_cast<ptrdiff_t>(copy.to) * size);
+  }
+
   void note(const step& s) {
+    copy_blocks(s);
     for (auto id : s.dropped)
       sequences_.erase(id);
+    for (const auto& move : s.swaps_out)
+      host_[move.host].assign(block(move.device), block(move.device) + options_.block_tokens);
+    for (const auto& move : s.swaps_in) {
+      std::copy_n(host_.at(move.host).begin(), options_.block_tokens, block(move.device));
+      host_.erase(move.host);
+    }
     for (const auto& start : s.starts)
       sequences_[start.sequence] = {{}, start, 0, pending_token};
     for (const auto& row : s.rows) {
@@ -191,6 +244,10 @@ private:
       table.insert(table.end(), s.blocks.begin() + row.first_block,
                    s.blocks.begin() + row.first_block + row.block_count);
     }
+  }
+
+  uint64_t* block(block_id id) {
+    return pages_.data() + static_cast<size_t>(id) * options_.block_tokens;
   }
 
   uint64_t& page(const known_sequence& seq, uint32_t position) {
@@ -220,7 +277,13 @@ private:
       auto t = seq.start.history[position + 1];
       result.prompt.push_back({t, fake_logprob(x, t)});
     }
-    if (row.wants.sample && j + 1 == row.token_count) {
+    const bool end = j + 1 == row.token_count;
+    if (row.wants.hidden_state && (end || row.wants.all_hidden))
+      for (auto part : fake_hidden(x))
+        result.hidden.push_back(part);
+    if (row.wants.candidates > 0 && end)
+      fake_candidates(x, row.wants.candidates, result);
+    else if (row.wants.sample && end) {
       result.token = fake_token(x, seq.start.sampling, position);
       result.logprob = fake_logprob(x, result.token);
     }
@@ -228,6 +291,7 @@ private:
 
   fake_stage_options options_;
   std::vector<uint64_t> pages_;
+  std::map<block_id, std::vector<uint64_t>> host_;
   std::map<sequence_id, known_sequence> sequences_;
 };
 

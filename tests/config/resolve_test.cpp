@@ -349,10 +349,21 @@ TEST_CASE_METHOD(fixture, "a keystore does for https, too", "[config][resolve]")
   CHECK(s.text("keystore_pass") == "secret");
 }
 
+TEST_CASE_METHOD(fixture, "TLS needs no certificate, but never half of one", "[config][resolve]") {
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "https://0.0.0.0:8443";
+  auto without = listen_endpoint(server().values);
+  REQUIRE(without);
+  CHECK(without->tls);
+  write("config.properties", "certificate_file=c.pem");
+  auto half = listen_endpoint(server().values);
+  REQUIRE(!half);
+  CHECK(has(text_of(half.error()), "private_key_file"));
+}
+
 TEST_CASE_METHOD(fixture, "a bad address is refused with its place", "[config][resolve]") {
-  for (auto bad : {"https://0.0.0.0:8443", "unix:tmp/x", "unix:", "ftp://a", "0.0.0.0:80",
-                   "http://", "http://:80", "http://a:b:80", "http://a:65535",
-                   "http://a:", "http://[::1", "http://[::1]x", "http://a/b:80", "http://a:-1"}) {
+  for (auto bad : {"unix:tmp/x", "unix:", "ftp://a", "0.0.0.0:80", "http://", "http://:80",
+                   "http://a:b:80", "http://a:65535", "http://a:", "http://[::1", "http://[::1]x",
+                   "http://a/b:80", "http://a:-1"}) {
     INFO(bad);
     from.variables["SERVING_INFERENCE_ADDRESS"] = bad;
     auto e = listen_endpoint(server().values);

@@ -58,7 +58,6 @@ WAITING = {
     "fill-mask-without-mask": _ENCODER,
     "multiple-choice-ours": _ENCODER,
     "feature-extraction": _ENCODER,
-    "async-result-submit": "results are answered at once; asynchronous ones are not served yet",
     "adapter-register-lora-off": "adapters are not served yet",
 }
 

@@ -39,7 +39,7 @@ class Server:
     def wait_ready(self, seconds=90):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", self.output())
+            found = re.search(r"https?://127\.0\.0\.1:(\d+)", self.output())
             if found:
                 self.url = found.group(0)
                 return

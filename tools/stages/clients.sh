@@ -8,6 +8,6 @@ requirements=$ROOT/tests/e2e/requirements.txt
 value=$(hash_of "$requirements")
 stamped "$VENV/.clients" "$value" && done_already "in .cache/venv"
 run "pip install -r tests/e2e/requirements.txt" \
-  "$VENV/bin/python" -m pip install --disable-pip-version-check --retries 5 -r "$requirements" ||
+  "$VENV/bin/python" -m pip install --disable-pip-version-check --no-deps --retries 5 -r "$requirements" ||
   fail "pip could not install $requirements" "check that pip reaches PyPI, then run the same command again"
 stamp "$VENV/.clients" "$value"

@@ -11,7 +11,7 @@ namespace {
 /// One random life of a policy: arrivals with common beginnings, finishes, parking, faults, lost
 /// shards, at any moment. Whatever happens, each sequence says what the model says, no block is
 /// lost, and in the end nothing is left.
-void live_randomly(uint32_t seed) {
+uint64_t live_randomly(uint32_t seed) {
   std::mt19937 random{seed};
   auto pick = [&](uint32_t n) { return static_cast<uint32_t>(random() % n); };
   batching_limits limits;
@@ -25,6 +25,8 @@ void live_randomly(uint32_t seed) {
   limits.prefill.min_chunk = 1 + pick(4);
   const auto depth = 1 + pick(3);
   limits.ahead = depth == 1 && pick(3) > 0;
+  if (pick(2) == 0)
+    limits.swap = {.host_blocks = pick(limits.blocks + 1), .block_ns = [] { return 1.0; }};
   const auto fault_rate = pick(3) == 0 ? 0 : 5 + pick(30);
   uint32_t faults = 0;
   rig r{limits, depth, [&](const step& s, bool) -> caf::error {
@@ -56,6 +58,17 @@ void live_randomly(uint32_t seed) {
     if (pick(5) == 0)
       s.rope_base = 500;
     s.needs_host = pick(4) == 0;
+    // Beams side by side need room for each, which the smallest caches don't have.
+    if (limits.max_sequences >= 3 && pick(4) == 0) {
+      s.prompt.resize(std::min<size_t>(s.prompt.size(), room / 6));
+      s.prompt.resize(std::max<size_t>(s.prompt.size(), 1));
+      s.max_new_tokens = std::min(s.max_new_tokens, room / 12 + 1);
+      s.search.kind = pick(2) == 0 ? search_kind::beams : search_kind::contrastive;
+      s.search.lanes = 2 + pick(2);
+      s.search.returned = s.search.lanes;
+      s.search.length_penalty = pick(3);
+      s.wants.top_n = static_cast<uint16_t>(pick(2));
+    }
     bool poison = pick(20) == 0;
     if (poison)
       s.prompt[pick(static_cast<uint32_t>(s.prompt.size()))] = 5000;
@@ -116,17 +129,21 @@ void live_randomly(uint32_t seed) {
       CHECK((record.fault || record.end == sequence_end::length));
   }
   r.expect_empty();
+  CHECK(r.policy.swap().used() == 0);
   CHECK(r.policy.ledger().audit() == "");
+  return r.policy.counts().swaps_in;
 }
 
 } // namespace
 
 TEST_CASE("random lives of a policy never change a token nor lose a block",
           "[actors][batching][random]") {
+  uint64_t swaps = 0;
   for (uint32_t seed = 0; seed < 240; ++seed) {
     INFO("seed " << seed);
-    live_randomly(seed);
+    swaps += live_randomly(seed);
   }
+  CHECK(swaps > 100);
 }
 
 TEST_CASE("without faults every KV position is computed once per life in the cache",

@@ -91,6 +91,23 @@ TEST_CASE("a lower priority number goes first", "[actors][batching]") {
   r.expect_complete(b);
 }
 
+TEST_CASE("among equal priorities the lower turn goes first, then who came first",
+          "[actors][batching]") {
+  rig r{with([](auto& l) { l.max_sequences = 1; })};
+  std::vector<sequence_id> ids;
+  for (uint64_t turn : {0, 7, 3, 3}) {
+    auto s = rig::make(rig::words(static_cast<int32_t>(ids.size() * 10), 2), 1);
+    s.turn = turn;
+    ids.push_back(r.submit(s));
+  }
+  std::vector<sequence_id> order;
+  while (r.launch()) {
+    order.push_back(who(r.flying[0]).front());
+    r.land();
+  }
+  CHECK(order == std::vector{ids[0], ids[2], ids[3], ids[1]});
+}
+
 TEST_CASE("no more sequences run than there are slots", "[actors][batching]") {
   rig r{with([](auto& l) { l.max_sequences = 2; })};
   std::vector<sequence_id> ids;

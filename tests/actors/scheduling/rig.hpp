@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "../fake_stage.hpp"
+#include "fake_search.hpp"
 #include "troupe/actors/scheduling/batching.hpp"
 #include "troupe/actors/scheduling/pipeline.hpp"
 
@@ -25,6 +26,7 @@ public:
     std::vector<float> logprobs;
     std::vector<float> prompt_logprobs;
     uint32_t cached = 0;
+    std::vector<sequence_output> outputs;
     std::optional<sequence_end> end;
     caf::error fault;
     bool finished = false;
@@ -182,6 +184,8 @@ public:
   /// Did it say exactly what the model says, no matter how it was scheduled?
   void expect_reference(sequence_id id) {
     const auto& r = records.at(id);
+    if (r.spec.search.kind != search_kind::none)
+      return expect_found(r);
     auto reference =
         fake_generate(r.spec.prompt, static_cast<uint32_t>(r.tokens.size()),
                       static_cast<uint32_t>(stages.size()), r.spec.sampling, r.spec.rope_base);
@@ -194,7 +198,8 @@ public:
   void expect_complete(sequence_id id) {
     const auto& r = records.at(id);
     CHECK(!r.fault);
-    CHECK(r.tokens.size() == r.spec.max_new_tokens);
+    if (r.spec.search.kind == search_kind::none)
+      CHECK(r.tokens.size() == r.spec.max_new_tokens);
     CHECK(r.end == sequence_end::length);
     expect_reference(id);
   }
@@ -226,6 +231,24 @@ public:
   std::function<uint64_t(const step&)> step_ns;
 
 private:
+  /// A search found what it finds when nothing gets in its way; what did not get to its end is at
+  /// least a beginning of it.
+  void expect_found(const record& r) const {
+    const auto reference = fake_search(r.spec, static_cast<uint32_t>(stages.size()));
+    REQUIRE(r.tokens.size() <= reference.tokens.size());
+    CHECK(std::equal(r.tokens.begin(), r.tokens.end(), reference.tokens.begin()));
+    CHECK(std::equal(r.logprobs.begin(), r.logprobs.end(), reference.logprobs.begin()));
+    if (!r.end)
+      return;
+    CHECK(r.tokens.size() == reference.tokens.size());
+    CHECK(r.end == reference.end);
+    REQUIRE(r.outputs.size() == reference.outputs.size());
+    for (size_t i = 0; i < r.outputs.size(); ++i) {
+      CHECK(r.outputs[i].score == reference.outputs[i].score);
+      CHECK(tokens_of(r.outputs[i]) == tokens_of(reference.outputs[i]));
+    }
+  }
+
   void take(scheduling::sequence_event& e) {
     auto& r = records.at(e.sequence);
     // Nothing may follow an end.
@@ -242,6 +265,8 @@ private:
       r.tokens.push_back(e.row.token);
       r.logprobs.push_back(e.row.logprob);
     }
+    if (e.end)
+      r.outputs = std::move(e.outputs);
     r.end = e.end;
     r.fault = e.fault;
   }

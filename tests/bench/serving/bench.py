@@ -37,6 +37,7 @@ def wanted(name):
 class Troupe:
     def __init__(self, *arguments):
         self.begin = time.perf_counter()
+        self.most_tokens = 0  # in the KV cache at once, at most
         self.process = subprocess.Popen(
             [given.build / "bin/troupe", "serve", *map(str, arguments), "--port", "0", "--log-level", "warn"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -55,6 +56,8 @@ class Troupe:
         command = [given.build / "bin/stream_client", "--port", str(self.port)]
         for name, value in options.items():
             command += ["--" + name.replace("_", "-"), str(value)]
+        self.most_tokens = max(self.most_tokens, options["streams"] * (
+            options["prompt_tokens"] + options["new_tokens"]) + options.get("probe_tokens", 0))
         before = self.cpu()
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
@@ -185,7 +188,12 @@ def peer_figures(peers):
     if wanted("memory"):
         status = fp32.memory()
         weights = (given.model / "model.safetensors").stat().st_size * 2 / 2**20
-        report("peak RSS beyond the fp32 weights", status - weights, "MiB", "<= 350 + KV in use")
+        config = json.loads((given.model / "config.json").read_text())
+        head = config["hidden_size"] // config["num_attention_heads"]
+        token = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * head
+        keys = fp32.most_tokens * token / 2**20
+        report("peak RSS beyond the fp32 weights and the KV pages in use", status - weights - keys, "MiB", "<= 350",
+               f"RSS {status:.0f}, weights {weights:.0f}, KV of {fp32.most_tokens} tokens {keys:.0f}")
     fp32.stop()
 
 

@@ -1,0 +1,70 @@
+#pragma once
+
+#include "troupe/actors/scheduling/search.hpp"
+
+namespace troupe::scheduling {
+
+/// Beam search as transformers has it. Each round ranks the candidates of all beams by the sum of
+/// their log-probabilities (fp32); those that end a sequence become finished ones, scored by sum /
+/// length ^ length_penalty, the best others go on. Ties go to the lower beam, then the lower id.
+/// With sampling the candidates are drawn without replacement instead of ranked.
+/// Source: transformers 4.45.2, generation/beam_search.py (BeamSearchScorer, BeamHypotheses) and
+/// GenerationMixin._beam_search.
+class beam_search final : public search {
+public:
+  struct rules {
+    uint32_t beams = 1;
+    uint32_t returned = 1;
+    double length_penalty = 1;
+    early_stopping stopping = early_stopping::no;
+    std::vector<int32_t> ends{}; ///< Tokens that end a sequence.
+    uint32_t max_new_tokens = 1;
+    uint16_t top_n = 0;
+  };
+
+  explicit beam_search(rules r);
+
+  row_wants wants() const override;
+  search_move advance(std::span<row_result> rows) override;
+  std::vector<sequence_output> outputs() override;
+
+private:
+  static constexpr uint32_t none = UINT32_MAX;
+
+  /// A token and what stood before it; beams share their beginnings.
+  struct node {
+    uint32_t before = none;
+    row_result token;
+  };
+  struct beam {
+    uint32_t last = none; ///< Its last token's node.
+    float score = 0;      ///< Sum of processed log-probabilities.
+  };
+  struct finished {
+    double score = 0;
+    uint32_t last = none;
+  };
+  /// A continuation of a beam.
+  struct option {
+    uint32_t parent = 0;
+    uint32_t rank = 0; ///< Among its row's candidates.
+    int32_t token = -1;
+    float score = 0; ///< Of the beam with it.
+    float key = 0;   ///< What it is chosen by.
+  };
+
+  size_t kept_options() const;
+  std::vector<option> best_options(std::span<const row_result> rows) const;
+  uint32_t grow(const option& o, const row_result& row);
+  void finish(double sum, uint32_t last);
+  bool is_done(double best_sum) const;
+
+  rules rules_;
+  uint32_t length_ = 0; ///< Tokens of each running beam.
+  std::vector<node> nodes_;
+  std::vector<beam> beams_;
+  std::vector<finished> finished_; ///< In the order of their discovery.
+  double worst_ = 1e9;             ///< Lowest score of `finished_`.
+};
+
+} // namespace troupe::scheduling

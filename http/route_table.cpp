@@ -1,0 +1,78 @@
+#include "troupe/http/route_table.hpp"
+
+#include <array>
+
+namespace troupe::http {
+
+namespace {
+
+constexpr auto table = std::to_array<route_entry>({
+    // clang-format off
+  {"/ping", "GET", access::open, "health", "Health of every model", "", "ModelStates"},
+  {"/health", "GET", access::open, "health", "200 as soon as a model can answer, else 503", "", ""},
+  {"/info", "GET", access::guarded, "health", "Facts about a model, as TGI tells them", "", "Info"},
+  {"/metrics", "GET", access::guarded, "health", "Prometheus metrics", "", "text/plain"},
+  {"/server/metrics", "GET", access::guarded, "health", "Prometheus metrics", "", "text/plain"},
+  {"/openapi.json", "GET", access::guarded, "health", "This description", "", "Object"},
+
+  {"/invocations", "POST", access::guarded, "lmi", "Generates text, or answers a chat when the body has messages", "Invocation", "Any"},
+  {"/predictions/{model}", "POST", access::guarded, "lmi", "The same, by the model that the path names", "Invocation", "Any"},
+  {"/predictions/{model}/{version}", "POST", access::guarded, "lmi", "The same, by one version of it", "Invocation", "Any"},
+  {"/models/{model}/invoke", "POST", access::guarded, "lmi", "The same, under another path", "Invocation", "Any"},
+
+  {"/models", "GET POST", access::guarded, "management", "Lists models, or registers one", "", "Object"},
+  {"/models/{model}", "GET PUT DELETE", access::guarded, "management", "Describes, scales or unregisters a model", "", "Any"},
+  {"/models/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "The same for one version of it", "", "Any"},
+  {"/workflows", "GET POST", access::guarded, "management", "Lists workflows, each of one model", "", "Object"},
+  {"/workflows/{model}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}", "", "Any"},
+  {"/workflows/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}/{version}", "", "Any"},
+  {"/server/logging", "POST", access::guarded, "management", "Sets the least severe log line that is written", "", "Object"},
+
+  {"/v1/chat/completions", "POST", access::guarded, "openai", "Answers a chat", "ChatRequest", "ChatCompletion"},
+  {"/v1/completions", "POST", access::guarded, "openai", "Continues texts", "CompletionRequest", "Completion"},
+  {"/v1/models", "GET", access::guarded, "openai", "What is served", "", "ModelList"},
+  {"/v1/models/{model}*", "GET", access::guarded, "openai", "One of the models that are served", "", "Model"},
+  {"/tokenize", "POST", access::guarded, "tokens", "Token ids of a text or a chat", "TokenizeRequest", "Tokens"},
+  {"/detokenize", "POST", access::guarded, "tokens", "Text of token ids", "DetokenizeRequest", "Prompt"},
+
+  {"/generate", "POST", access::guarded, "tgi", "Generates text, as TGI answers", "TgiRequest", "TgiAnswer"},
+  {"/generate_stream", "POST", access::guarded, "tgi", "Generates text as a stream of events, as TGI does", "TgiRequest", "text/event-stream"},
+  {"/", "POST", access::guarded, "tgi", "Generates text, as a stream when the body says so", "TgiCompatRequest", "Any"},
+    // clang-format on
+});
+
+/// Takes the first part of a path, without its slash.
+std::string_view next_part(std::string_view& path) {
+  if (!path.empty())
+    path.remove_prefix(1);
+  auto part = path.substr(0, path.find('/'));
+  path.remove_prefix(part.size());
+  return part;
+}
+
+bool matches(std::string_view pattern, std::string_view path) {
+  while (!pattern.empty()) {
+    auto wanted = next_part(pattern);
+    if (wanted.ends_with("}*"))
+      return path.size() > 1;
+    auto given = next_part(path);
+    if (wanted.starts_with('{') ? given.empty() : given != wanted)
+      return false;
+  }
+  return path.empty() || path == "/";
+}
+
+} // namespace
+
+std::span<const route_entry> route_table() {
+  return table;
+}
+
+const route_entry* find_route(std::string_view path) {
+  for (const auto& entry : table)
+    if (matches(entry.path, path))
+      return &entry;
+  return nullptr;
+}
+
+} // namespace troupe::http

@@ -1,0 +1,151 @@
+#include "rig.hpp"
+
+#include <simdjson.h>
+
+using namespace troupe;
+using simdjson::dom::array;
+using simdjson::dom::element;
+using test::rig;
+using test::tokens_of;
+
+/// Beam search and contrastive search on the tiny models, token for token what transformers finds
+/// (tests/golden/make_decoding_goldens.py).
+namespace {
+
+struct goldens {
+  simdjson::dom::parser parser;
+  element root;
+  goldens() { root = parser.load(TROUPE_GOLDEN_DIR "/decoding.json"); }
+};
+
+std::vector<int32_t> ids(element list) {
+  std::vector<int32_t> result;
+  for (const auto id : array{list})
+    result.push_back(static_cast<int32_t>(int64_t{id}));
+  return result;
+}
+
+uint32_t count(element number) {
+  return static_cast<uint32_t>(int64_t{number});
+}
+
+/// The policy on the stages of a tiny model.
+rig serve(const std::string& name, uint32_t shards, uint32_t blocks, uint32_t block_tokens) {
+  models::load_options options;
+  options.folder = std::string{TROUPE_GOLDEN_DIR} + "/models/" + name;
+  options.shards = shards;
+  options.cpu_threads = 1;
+  options.max_model_len = 256;
+  options.kv_block_tokens = block_tokens;
+  options.max_step_tokens = 64;
+  options.kv_cache_bytes = 8 << 20;
+  auto plan = models::plan_model(options);
+  REQUIRE(plan);
+  REQUIRE(plan->kv_blocks >= blocks);
+  std::vector<std::unique_ptr<models::stage>> stages;
+  for (auto& make : plan->stages) {
+    auto stage = make([](uint64_t, uint64_t) {});
+    REQUIRE(stage);
+    stages.push_back(std::move(*stage));
+  }
+  scheduling::batching_limits limits;
+  limits.max_step_tokens = 64;
+  limits.max_sequences = 24;
+  limits.blocks = blocks;
+  limits.block_tokens = block_tokens;
+  return {limits, std::move(stages)};
+}
+
+new_sequence request_of(element entry) {
+  auto s = rig::make(ids(entry["prompt"]), count(entry["max_new_tokens"]));
+  s.stop_tokens = ids(entry["eos"]);
+  auto& p = s.sampling;
+  p.eos_tokens = s.stop_tokens;
+  for (const auto [name, content] : simdjson::dom::object{entry["processors"]}) {
+    if (name == "repetition_penalty")
+      p.repetition_penalty = static_cast<float>(double{content});
+    else if (name == "no_repeat_ngram_size")
+      p.no_repeat_ngram_size = count(content);
+    else if (name == "min_new_tokens")
+      p.min_new_tokens = count(content);
+    else
+      FAIL("unknown processor " << name);
+  }
+  return s;
+}
+
+new_sequence beams_of(element entry) {
+  auto s = request_of(entry);
+  s.search.kind = search_kind::beams;
+  s.search.lanes = s.search.returned = count(entry["num_beams"]);
+  s.search.length_penalty = double{entry["length_penalty"]};
+  const element stopping = entry["early_stopping"];
+  if (stopping.is_string())
+    s.search.stopping = early_stopping::never;
+  else if (bool{stopping})
+    s.search.stopping = early_stopping::yes;
+  return s;
+}
+
+new_sequence contrastive_of(element entry) {
+  auto s = request_of(entry);
+  s.search.kind = search_kind::contrastive;
+  s.search.lanes = count(entry["top_k"]);
+  s.search.penalty_alpha = static_cast<float>(double{entry["penalty_alpha"]});
+  return s;
+}
+
+/// transformers finishes a beam with the first of the end tokens, whichever it was.
+std::vector<int32_t> with_first_end(std::vector<int32_t> tokens, const std::vector<int32_t>& ends) {
+  if (std::find(ends.begin(), ends.end(), tokens.back()) != ends.end())
+    tokens.back() = ends.front();
+  return tokens;
+}
+
+void expect_beams(const rig::record& got, element entry) {
+  CAPTURE(simdjson::minify(entry));
+  CHECK(!got.fault);
+  const array sequences = entry["sequences"];
+  const array scores = entry["scores"];
+  REQUIRE(got.outputs.size() == sequences.size());
+  for (size_t i = 0; i < got.outputs.size(); ++i) {
+    CHECK(with_first_end(tokens_of(got.outputs[i]), got.spec.stop_tokens) == ids(sequences.at(i)));
+    CHECK(got.outputs[i].score == Approx(double{scores.at(i)}).margin(2e-4));
+  }
+}
+
+/// All cases of one model together, on a cache so small that they take each other's blocks away.
+template <class Make, class Expect>
+void check_model(const std::string& kind, const std::string& model, uint32_t shards,
+                 uint32_t blocks, Make make, Expect expect) {
+  goldens golden;
+  auto r = serve(model, shards, blocks, 8);
+  std::vector<std::pair<sequence_id, element>> asked;
+  for (const auto entry : array{golden.root[kind]})
+    if (std::string_view{entry["model"]} == model)
+      asked.emplace_back(r.submit(make(entry)), entry);
+  REQUIRE(asked.size() >= 10);
+  r.run();
+  for (const auto& [id, entry] : asked)
+    expect(r.records.at(id), entry);
+  r.expect_empty();
+}
+
+} // namespace
+
+TEST_CASE("beam search finds what transformers finds", "[actors][batching][search]") {
+  const std::string model = GENERATE("llama", "gpt2", "qwen2", "mistral");
+  const auto [shards, blocks] = GENERATE(table<uint32_t, uint32_t>({{1, 400}, {2, 72}}));
+  check_model("beams", model, shards, blocks, beams_of, expect_beams);
+}
+
+TEST_CASE("contrastive search finds what transformers finds", "[actors][batching][search]") {
+  const std::string model = GENERATE("llama", "gpt2", "qwen2", "mistral");
+  const auto [shards, blocks] = GENERATE(table<uint32_t, uint32_t>({{1, 400}, {2, 72}}));
+  check_model("contrastive", model, shards, blocks, contrastive_of,
+              [](const rig::record& got, element entry) {
+                CAPTURE(simdjson::minify(entry));
+                CHECK(!got.fault);
+                CHECK(got.tokens == ids(entry["tokens"]));
+              });
+}

@@ -1,0 +1,124 @@
+"""Requests of every kind that /openapi.json allows, and of kinds that it forbids.
+
+TROUPE_API_CASES says how many; `make test` runs 1,000 and `tools/run_tests long` 20,000.
+"""
+
+import json
+import os
+
+import hypothesis
+import pytest
+import requests
+import schemathesis
+from conftest import Server
+
+CASES = int(os.environ.get("TROUPE_API_CASES", "1000"))
+# More tokens than this show nothing more.
+ENOUGH = 24
+LIMITS = ("max_new_tokens", "max_tokens", "max_completion_tokens", "n", "best_of")
+# What the contract names beside the usual ones: draining and full queues.
+NAMED = (503, 507)
+
+
+@pytest.fixture(scope="module")
+def running():
+    server = Server("--dummy-model", "--max-model-len", "512")
+    yield server
+    assert server.process.poll() is None, server.output()
+    assert server.stop() == 0, server.output()
+
+
+def bounded(body):
+    """The same request, but not for minutes."""
+    if not isinstance(body, dict):
+        return body
+    out = dict(body)
+    for name in LIMITS:
+        most = 3 if name in ("n", "best_of") else ENOUGH
+        if isinstance(out.get(name), int) and out[name] > most:
+            out[name] = most
+    if isinstance(out.get("parameters"), dict):
+        out["parameters"] = bounded(out["parameters"])
+    return out
+
+
+def operations(schema):
+    return [result.ok() for result in schema.get_all_operations()]
+
+
+def test_nothing_that_can_be_asked_breaks_the_server(running):
+    schema = schemathesis.openapi.from_url(running.url + "/openapi.json")
+    every = operations(schema)
+    assert len(every) > 15
+    session = requests.Session()
+    asked = 0
+
+    def ask(case):
+        nonlocal asked
+        asked += 1
+        case.body = bounded(case.body)
+        answer = case.call(session=session, timeout=30)
+        assert answer.status_code < 500 or answer.status_code in NAMED, (
+            f"{case.as_curl_command()}\n{answer.status_code} {answer.text}"
+        )
+        if answer.status_code >= 400:
+            kind = answer.headers.get("content-type", [""])
+            assert "json" in str(kind) or not answer.content, answer.headers
+            if answer.content:
+                json.loads(answer.content)
+
+    # A route without a body or a part in its path can be asked in one way only.
+    shapes = [
+        (operation, mode)
+        for operation in every
+        for mode in (schemathesis.GenerationMode.POSITIVE, schemathesis.GenerationMode.NEGATIVE)
+        if mode is schemathesis.GenerationMode.POSITIVE or "requestBody" in operation.definition.raw
+    ]
+    with_body = sum("requestBody" in operation.definition.raw for operation, _ in shapes)
+    for operation, mode in shapes:
+        most = -(-CASES // with_body) if "requestBody" in operation.definition.raw else 10
+
+        @hypothesis.seed(20261126)
+        @hypothesis.settings(
+            max_examples=most,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+        def trial(case):
+            ask(case)
+
+        trial()
+    assert requests.get(running.url + "/health", timeout=10).status_code == 200
+    assert asked >= CASES * 0.7, asked
+
+
+RAW = [
+    b"",
+    b"\x00",
+    b"\xff\xfe\x00\x01",
+    b"null",
+    b"[]",
+    b"\"text\"",
+    b"{\"inputs\": \"\x00\"}",
+    b"{\"inputs\": \"\\u0000\"}",
+    b"{\"inputs\": \"\\ud800\"}",
+    b"{\"inputs\": \"\xc3\"}",
+    b"{\"inputs\": \"a\", \"parameters\": {\"stop\": [\"\\u0000\"], \"max_new_tokens\": 4}}",
+    b"{\"prompt\": \"\\u0000\", \"max_tokens\": 4}",
+    b"{\"messages\": [{\"role\": \"user\", \"content\": \"\\u0000\\ud83d\"}], \"max_tokens\": 4}",
+    b"{" * 5000,
+    b"[" * 100_000,
+    b"{\"inputs\": 1e400}",
+    b"{\"tokens\": [99999999999999999999999999]}",
+]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x", ""])
+def test_bytes_of_any_kind_get_an_answer(running, kind):
+    for path in ("/invocations", "/generate", "/", "/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"):
+        for body in RAW:
+            answer = requests.post(running.url + path, body, headers={"content-type": kind}, timeout=30)
+            assert answer.status_code < 500, (path, kind, body[:60], answer.text)
+    assert requests.get(running.url + "/health", timeout=10).status_code == 200
