@@ -35,6 +35,8 @@ http::prepared_model for_front_end(prepared_model&& model) {
   as.max_idle_seconds = static_cast<uint32_t>(model.max_idle_time.count() / 1000);
   as.min_workers = model.cpu_workers.least;
   as.max_workers = model.cpu_workers.most;
+  if (model.settings.boolean("log_request_metric"))
+    as.sum_up_every = static_cast<uint32_t>(model.settings.integer("metrics_aggregation"));
   as.reserved_bytes = model.cpu_memory.reserved;
   as.required_bytes = model.cpu_memory.required;
   return out;
@@ -71,7 +73,7 @@ bool watch(host& running, pending& one, const fetch_board& board) {
     auto fetched = board.get(url);
     fetching.update(fetched.done, fetched.total, fetched.what);
     if (fetched.what.empty() && on_terminal())
-      loading.show(running.progress(name));
+      loading.show(running.progress(url));
   }
   return true;
 }
