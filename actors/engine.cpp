@@ -47,7 +47,7 @@ caf::error not_found(const std::string& name) {
 
 /// Whom a request is for. Errors: ec::invalid_request (no name), model_not_found.
 caf::expected<model_route*> find_route(engine_state& state, const std::string& name,
-                                       const std::string& version) {
+                                       const std::string& version, bool binding) {
   auto it = name.empty() ? only_at_startup(state) : state.routes.find(name);
   if (it == state.routes.end() && !name.empty())
     return not_found(name);
@@ -62,6 +62,8 @@ caf::expected<model_route*> find_route(engine_state& state, const std::string& n
   auto found = entry.versions.find(version);
   if (found == entry.versions.end())
     return not_found(label_of(it->first, version));
+  if (!binding && !(found->second.actor && found->second.ready))
+    return &next_version(entry);
   return &found->second;
 }
 
@@ -78,7 +80,10 @@ caf::error unavailable(const model_route& route) {
 template <class Request>
 caf::expected<model_actor> find_model(engine_state& state, const Request& request) {
   constexpr bool submitted = std::is_same_v<Request, generation_request>;
-  auto route = find_route(state, request.model, request.version);
+  bool binding = true;
+  if constexpr (submitted)
+    binding = request.version_binding;
+  auto route = find_route(state, request.model, request.version, binding);
   if (submitted && route && (state.draining || !(*route)->actor))
     state.metrics->model(label_of((*route)->name, (*route)->version))
         ->ended(telemetry::outcome::refused)

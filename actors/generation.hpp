@@ -66,6 +66,8 @@ struct generation_request {
   std::string id;    ///< Correlates logs; given by the client or drawn by the front end.
   std::string model; ///< Registered name; empty = the only start-up model.
   std::string version{}; ///< Empty = any; several take turns.
+  /// false: the front end took the turn, and another version may serve where that one cannot.
+  bool version_binding = true;
   prompt input;
   generation_params params;
   int32_t priority = 3;            ///< Lower runs first.

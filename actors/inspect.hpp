@@ -53,8 +53,9 @@ TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.search, x.n, x
                x.stop_tokens, x.ignore_eos, x.include_stop, x.skip_special_tokens, x.top_n,
                x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream, x.max_length,
                x.max_time_ms, x.eos_tokens)
-TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.input, x.params, x.priority, x.turn,
-               x.traceparent, x.slot_timeout_ms, x.deadline_ms, x.read_timeout_ms)
+TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.version_binding, x.input, x.params,
+               x.priority, x.turn, x.traceparent, x.slot_timeout_ms, x.deadline_ms,
+               x.read_timeout_ms)
 TROUPE_INSPECT(token_text, x.id, x.text, x.bytes, x.logprob, x.has_logprob, x.special)
 TROUPE_INSPECT(token_event, x.choice, x.token, x.top)
 TROUPE_INSPECT(prompt_event, x.token_count, x.cached_tokens, x.tokens, x.top)
@@ -65,7 +66,8 @@ TROUPE_INSPECT(tokenize_request, x.model, x.input, x.version)
 TROUPE_INSPECT(tokenize_answer, x.tokens, x.max_model_len)
 TROUPE_INSPECT(detokenize_request, x.model, x.tokens, x.version)
 TROUPE_INSPECT(registration, x.version, x.url, x.at_startup, x.batch_size, x.max_batch_delay_ms,
-               x.max_idle_seconds, x.min_workers, x.max_workers, x.reserved_bytes, x.required_bytes)
+               x.max_idle_seconds, x.min_workers, x.max_workers, x.sum_up_every, x.reserved_bytes,
+               x.required_bytes)
 TROUPE_INSPECT(worker_status, x.id, x.since_ms, x.ready)
 TROUPE_INSPECT(worker_group, x.device, x.min_workers, x.max_workers, x.workers)
 TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max)

@@ -368,6 +368,8 @@ model_actor::behavior_type model_behavior(model_ptr self, model_spec spec,
   state.supervisor = std::move(supervisor);
   state.metrics = std::move(metrics);
   state.numbers = state.metrics->model(label_of(state.spec.name, state.spec.registered.version));
+  if (auto every = state.spec.registered.sum_up_every; every > 0)
+    state.window = std::make_shared<telemetry::request_window>(state.numbers, every);
   self->set_down_handler([self](caf::down_msg& down) {
     if (!guest_left(self, down) && !child_left(self, down))
       child_died(self, down);

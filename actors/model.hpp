@@ -106,6 +106,7 @@ struct model_actor_state {
   std::vector<caf::typed_response_promise<model_status>> load_waiters;
   std::vector<caf::typed_response_promise<done_atom>> drain_waiters;
 
+  std::shared_ptr<telemetry::request_window> window; ///< Null: requests are not summed up.
   std::vector<worker_status> workers;
   uint32_t workers_made = 0;
   std::set<caf::actor_id> leaving; ///< Children that were told to end when the model is unloaded.

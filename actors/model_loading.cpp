@@ -109,6 +109,7 @@ void publish_environment(model_ptr self) {
   env->scheduler = state.scheduler;
   env->metrics = state.metrics;
   env->numbers = state.numbers;
+  env->window = state.window;
   state.env = std::move(env);
 }
 

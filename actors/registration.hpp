@@ -22,6 +22,7 @@ struct registration {
   /// does all the work; none (max_workers 0) gives the memory back and refuses requests.
   uint32_t min_workers = 1;
   uint32_t max_workers = 1;
+  uint32_t sum_up_every = 0;   ///< So many requests are summed up in log and metrics; 0: never.
   uint64_t reserved_bytes = 0; ///< Of the device's memory, to be left free by loading it.
   uint64_t required_bytes = 0; ///< What loading takes at least, whatever the plan says.
 };

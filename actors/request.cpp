@@ -84,6 +84,16 @@ void leave_when_settled(request_ptr self) {
     leave(self);
 }
 
+void sum_up(const request_state& state) {
+  telemetry::request_sample sample;
+  sample.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count();
+  for (const auto& branch : state.branches)
+    sample.tokens += branch.text.generated_tokens();
+  sample.batch = std::max<int64_t>(state.env->numbers->running.value(), 1);
+  state.env->window->add(sample);
+}
+
 /// Nothing more will be told.
 void wind_up(request_ptr self, telemetry::outcome how) {
   auto& state = self->state;
@@ -94,6 +104,8 @@ void wind_up(request_ptr self, telemetry::outcome how) {
   state.env->numbers->ended(how).add();
   state.env->numbers->request_time.observe(
       std::chrono::duration<double>(std::chrono::steady_clock::now() - state.arrived).count());
+  if (state.env->window && how <= telemetry::outcome::stop_sequence)
+    sum_up(state);
   if (telemetry::traces().on())
     record_trace(state, how);
   leave_when_settled(self);

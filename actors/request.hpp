@@ -10,6 +10,7 @@
 #include "troupe/actors/choice.hpp"
 #include "troupe/actors/interfaces.hpp"
 #include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/actors/telemetry/request_window.hpp"
 #include "troupe/actors/tokenizer.hpp"
 #include "troupe/actors/tokenizer_pool.hpp"
 #include "troupe/models/stage.hpp"
@@ -25,6 +26,7 @@ struct request_environment {
   scheduler_actor scheduler;
   telemetry::metrics_ptr metrics;
   telemetry::model_metrics_ptr numbers;
+  std::shared_ptr<telemetry::request_window> window; ///< Null: requests are not summed up.
 };
 using request_environment_ptr = std::shared_ptr<const request_environment>;
 

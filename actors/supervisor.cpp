@@ -16,6 +16,9 @@ using telemetry::log_level;
 
 constexpr const char* device = "cpu";
 
+/// A device that never comes back must not keep a model's name for ever.
+constexpr std::chrono::seconds longest_unload{60};
+
 /// Asks several actors and delivers once all have answered; CAF 0.17 has no gathering of its own.
 template <class T>
 struct gathering {
@@ -231,7 +234,7 @@ void retire(supervisor_ptr self, supervised_model& entry, std::function<void()> 
       .then(
           [=](done_atom) {
             self->state.metrics->sent(actor_kind::model);
-            self->request(actor, caf::infinite, unload_atom_v)
+            self->request(actor, longest_unload, unload_atom_v)
                 .then([=](done_atom) { then(); }, gone);
           },
           gone);

@@ -122,7 +122,9 @@ caf::expected<std::optional<endpoint>> management_endpoint(const settings& serve
                                server.origin_of("management_address"), server);
   if (!address)
     return std::move(address.error());
-  if (*address == inference)
+  // Two free ports are not the same one.
+  const bool free_port = address->unix_path.empty() && address->port == 0;
+  if (*address == inference && !free_port)
     return std::optional<endpoint>{};
   return std::optional{std::move(*address)};
 }

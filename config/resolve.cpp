@@ -35,6 +35,22 @@ std::filesystem::path config_file(const sources& from) {
   return {};
 }
 
+/// Files that files and variables name are meant to be below MODEL_SERVER_HOME; what is typed is
+/// meant from where it is typed.
+void place_files(settings& values, const environment& variables) {
+  auto at = variables.find("MODEL_SERVER_HOME");
+  if (at == variables.end() || at->second.empty())
+    return;
+  for (auto name : {"certificate_file", "private_key_file", "keystore", "api_keys_file"}) {
+    const auto index = index_of(name);
+    const auto from = values.origin_at(index);
+    const std::filesystem::path path = to_text(option_table[index], values.at(index));
+    const bool named = from.from == source::file || from.from == source::variable;
+    if (named && path.is_relative())
+      values.put(index, (at->second / path).string(), from);
+  }
+}
+
 /// OPTION_DTYPE is option.dtype; a name with small letters is kept as it is.
 std::string option_key(std::string_view name) {
   if (name == "ENGINE")
@@ -84,7 +100,10 @@ caf::expected<resolved> resolve_server(const sources& from) {
   all.offer_short_hands(from.variables, of_server);
   all.offer_variables(from.variables, "SERVING_", lowered, of_server);
   all.offer_overrides(from.variables, of_server);
-  return all.finish();
+  auto result = all.finish();
+  if (result)
+    place_files(result->values, from.variables);
+  return result;
 }
 
 caf::expected<resolved> resolve_model(const sources& from, const settings& server,

@@ -109,6 +109,7 @@ struct addressee {
   std::string model; ///< Empty: the engine finds out.
   std::string version;
   std::shared_ptr<const dialect_settings> dialect; ///< Null: the server's.
+  bool version_asked = false;                      ///< By the request, rather than in turn.
 };
 
 /// Contract http.md §4.1; the body's "model" selects on OpenAI's routes only.
@@ -121,6 +122,7 @@ addressee find_addressee(const front_state& state, const request& r, const addre
     out.model = given.model;
   if (out.version.empty())
     out.version = named_outside(r, "model_version");
+  out.version_asked = !out.version.empty();
   auto wanted = out.model;
   if (auto* name = given.body.find("model");
       v1_route && wanted.empty() && name && name->as_string())
@@ -206,14 +208,16 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   if (pipeline)
     style = error_style::pipeline;
   else if (!given.list_type.empty())
-    return refused({"inputs", "inputs must be a string: a " + given.list_type +
-                                  " body is a list of them"});
+    return refused(
+        {"inputs", "inputs must be a string: a " + given.list_type + " body is a list of them"});
   auto job = (parse ? parse : choose_parser(given.body, pipeline))(given.body, about);
   if (auto* why = std::get_if<problem>(&job))
     return refused(*why);
   auto& out = std::get<generation_job>(job);
   out.errors = style;
   out.settings = std::move(to.dialect);
+  for (auto& one : out.requests)
+    one.version_binding = to.version_asked;
   if (auto* wait = r.header("x-synchronous"))
     out.asynchronous = lower(*wait) == "false";
   auto* trace = r.header("traceparent");

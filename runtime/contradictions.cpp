@@ -64,7 +64,6 @@ private:
     if (asked)
       warn(said(s_, "option.rolling_batch") + " has no effect: " + said(s_, "batch_size") +
            " switches rolling batch off");
-    no_effect("option.max_rolling_batch_size", "rolling batch is off");
   }
 
   void devices() {

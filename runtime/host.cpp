@@ -55,14 +55,15 @@ std::future<caf::expected<Answer>> ask(caf::actor_system& system, const Handle& 
   return future;
 }
 
-double progress_of(caf::actor_system& system, const engine_actor& engine, const std::string& name) {
+double progress_of(caf::actor_system& system, const engine_actor& engine, const std::string& what) {
   auto future = ask<std::vector<model_status>>(system, engine, status_atom_v);
   if (future.wait_for(1s) != std::future_status::ready)
     return 0;
   auto all = future.get();
   if (!all)
     return 0;
-  auto one = std::find_if(all->begin(), all->end(), [&](auto& m) { return m.name == name; });
+  auto one = std::find_if(all->begin(), all->end(),
+                          [&](auto& m) { return m.name == what || m.registered.url == what; });
   return one == all->end() ? 0 : one->load_progress;
 }
 
@@ -80,8 +81,8 @@ caf::expected<model_status> host::load(const model_spec& spec) {
   return answer.get();
 }
 
-double host::progress(const std::string& name) {
-  return progress_of(*system_, engine_, name);
+double host::progress(const std::string& what) {
+  return progress_of(*system_, engine_, what);
 }
 
 bool host::drain(std::chrono::milliseconds timeout) {

@@ -87,12 +87,13 @@ std::string man_page(const CLI::App& app) {
                     ".SH SYNOPSIS\n";
   for (const auto* command : commands)
     out += ".B troupe " + plain(command->get_name()) + "\n[OPTIONS] [PATH]\n.br\n";
-  out +=
-      ".SH DESCRIPTION\n"
-      "One program serves a model folder (config.json, *.safetensors, tokenizer.json) over HTTP in "
-      "the LMI and OpenAI dialects, answers one prompt in the terminal, or says what a folder is "
-      "and what it takes.\n"
-      ".SH COMMANDS\n";
+  out += ".SH DESCRIPTION\n"
+         "One program serves models (folders with config.json, *.safetensors and tokenizer.json, "
+         "archives "
+         "of such, or ids of the Hugging Face hub) over HTTP in the LMI and OpenAI dialects, "
+         "answers one prompt in the terminal, or says what a folder is "
+         "and what it takes.\n"
+         ".SH COMMANDS\n";
   for (const auto* command : commands)
     out += ".SS " + plain(command->get_name()) + '\n' + sentence(command->get_description()) +
            '\n' + own_flags(*command);
@@ -107,11 +108,16 @@ std::string man_page(const CLI::App& app) {
          ".SS Shared (config.properties for all models, serving.properties for one)\n" +
          table_of(config::scope::shared) + ".SS Model (serving.properties)\n" +
          table_of(config::scope::model);
-  out += ".SH ENVIRONMENT\n" +
-         item(bold("HF_MODEL_ID"), "The model's folder where PATH is left out.") +
-         item(bold("MODEL_SERVER_HOME"),
-              "Folder of conf/config.properties; the current directory unless it is set.") +
-         item(bold("SERVING_*") + ", " + bold("OPTION_*"), "Options, as named above.");
+  out +=
+      ".SH ENVIRONMENT\n" +
+      item(bold("HF_MODEL_ID"),
+           "A model to serve where PATH is left out: a folder, an archive, or an id of the hub.") +
+      item(bold("HF_HOME") + ", " + bold("HF_ENDPOINT") + ", " + bold("HF_TOKEN") + ", " +
+               bold("HF_HUB_OFFLINE"),
+           "The hub's cache, its address, the token for it, and whether it may be asked.") +
+      item(bold("MODEL_SERVER_HOME"),
+           "Folder of conf/config.properties; the current directory unless it is set.") +
+      item(bold("SERVING_*") + ", " + bold("OPTION_*"), "Options, as named above.");
   out += ".SH FILES\n" +
          item(italic("PATH/serving.properties"), "Options of the model in that folder.") +
          item(italic("conf/config.properties"), "Options of the server.");

@@ -98,6 +98,15 @@ void add_lines(model_report& report, weight as, const std::string& text) {
     report.findings.push_back({as, line});
 }
 
+std::string batching_text(const prepared_model& m) {
+  if (m.rolling_batch)
+    return "continuous, up to " + std::to_string(m.spec.load.max_sequences) + " sequences at once";
+  if (m.batch_size == 1)
+    return "one call after another";
+  return "calls in batches of up to " + std::to_string(m.batch_size) +
+         ", each filled for at most " + seconds_text(m.max_batch_delay);
+}
+
 std::string devices_text(const models::load_options& load) {
   if (!load.device_map.empty())
     return "device_map " + load.device_map;
@@ -153,11 +162,7 @@ std::string render(const model_report& report) {
   line("model", report.url);
   if (!m.spec.name.empty()) {
     line("served as", m.spec.name + (m.version.empty() ? "" : ", version " + m.version));
-    line("batching",
-         (m.rolling_batch ? "continuous, up to " + std::to_string(m.spec.load.max_sequences) +
-                                " sequences at once"
-                          : std::string{"one request after another"}) +
-             ", because of " + m.rolling_batch_because);
+    line("batching", batching_text(m) + ", because of " + m.rolling_batch_because);
     line("devices", devices_text(m.spec.load));
     line("dtype", m.spec.load.dtype.empty() ? "that of config.json on GPUs, fp32 on the CPU"
                                             : m.spec.load.dtype);

@@ -94,6 +94,13 @@ void fill_in_limits(prepared_model& out, const config::environment& variables) {
                 s.has("gpu.reserved_memory_mb") ? s.integer("gpu.reserved_memory_mb") : reserved);
 }
 
+/// Whether anything in the folder says that it is a model.
+bool holds_model(const fs::path& folder) {
+  std::error_code code; // what cannot be looked at is not there
+  return fs::exists(folder / "config.json", code) ||
+         fs::exists(folder / "adapter_config.json", code);
+}
+
 /// All that follows from the settings and the folder of the weights.
 caf::expected<prepared_model> prepared(config::resolved resolved, const config::settings& server,
                                        const config::environment& variables,
@@ -106,6 +113,13 @@ caf::expected<prepared_model> prepared(config::resolved resolved, const config::
   auto mode = config::resolve_rolling_batch(out.settings, server, out.architecture);
   if (!mode)
     return std::move(mode.error());
+  if (!mode->rolling && out.settings.integer("batch_size") > 1 &&
+      out.settings.text("option.enable_streaming") != "false")
+    return caf::make_error(
+        ec::bad_option,
+        "option.enable_streaming (" + out.settings.origin_of("option.enable_streaming").where +
+            ") cannot be with batch_size > 1 (" + out.settings.origin_of("batch_size").where +
+            "): leave one of them out");
   out.rolling_batch = mode->rolling;
   out.rolling_batch_because = mode->because;
   constexpr config::key<config::kind::choice> rolling_batch{"option.rolling_batch"};
@@ -187,6 +201,10 @@ caf::expected<prepared_model> prepare_model(const config::model_request& request
                                std::move(stop));
   if (!weights)
     return std::move(weights.error());
+  if (!holds_model(*weights))
+    return caf::make_error(ec::model_not_found,
+                           "'" + weights->string() +
+                               "' has no config.json: it is no Hugging Face model folder");
   auto out = prepared(std::move(*resolved), server, from.variables, *weights, false);
   if (!out)
     return out;

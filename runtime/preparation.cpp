@@ -1,12 +1,11 @@
 #include "troupe/runtime/preparation.hpp"
 
-#include <chrono>
 #include <future>
 #include <mutex>
 
 #include "troupe/actors/telemetry/log.hpp"
+#include "troupe/runtime/fetch_display.hpp"
 #include "troupe/runtime/process.hpp"
-#include "troupe/runtime/progress_bar.hpp"
 
 namespace troupe::runtime {
 
@@ -38,37 +37,6 @@ private:
   reached now_;
 };
 
-std::string sentence(const std::string& url, const reached& now) {
-  auto mebibytes = [](uint64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; };
-  return "fetching " + url + ": " + now.what + ", " + mebibytes(now.done) +
-         (now.total > 0 ? " of " + mebibytes(now.total) : "");
-}
-
-/// Shows progress on a terminal, or logs it every so often.
-class display {
-public:
-  explicit display(const std::string& url) : url_{url}, bar_{"fetching " + url} {}
-
-  void update(const reached& now) {
-    if (now.what.empty())
-      return;
-    if (on_terminal())
-      return bar_.show(
-          now.total > 0 ? static_cast<double>(now.done) / static_cast<double>(now.total) : 0);
-    constexpr auto interval = 10s;
-    auto time = std::chrono::steady_clock::now();
-    if (time - last_ < interval)
-      return;
-    last_ = time;
-    telemetry::log(telemetry::log_level::info, {}, sentence(url_, now));
-  }
-
-private:
-  std::string url_;
-  progress_bar bar_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now() - 8s;
-};
-
 } // namespace
 
 caf::expected<prepared_model> prepare_shown(const config::model_request& request,
@@ -84,11 +52,12 @@ caf::expected<prepared_model> prepare_shown(const config::model_request& request
         },
         token);
   });
-  display shown{request.url};
+  fetch_display shown{request.url};
   while (answer.wait_for(0s) != std::future_status::ready) {
     if (wait_signal(20ms))
       stop.request_stop();
-    shown.update(progress.get());
+    auto now = progress.get();
+    shown.update(now.done, now.total, now.what);
   }
   return answer.get();
 }

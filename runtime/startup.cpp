@@ -3,6 +3,7 @@
 #include <chrono>
 #include <future>
 
+#include "troupe/runtime/fetch_display.hpp"
 #include "troupe/runtime/process.hpp"
 #include "troupe/runtime/progress_bar.hpp"
 
@@ -34,6 +35,8 @@ http::prepared_model for_front_end(prepared_model&& model) {
   as.max_idle_seconds = static_cast<uint32_t>(model.max_idle_time.count() / 1000);
   as.min_workers = model.cpu_workers.least;
   as.max_workers = model.cpu_workers.most;
+  if (model.settings.boolean("log_request_metric"))
+    as.sum_up_every = static_cast<uint32_t>(model.settings.integer("metrics_aggregation"));
   as.reserved_bytes = model.cpu_memory.reserved;
   as.required_bytes = model.cpu_memory.required;
   return out;
@@ -62,17 +65,15 @@ pending start(http::server& front, const config::model_request& wanted) {
 bool watch(host& running, pending& one, const fetch_board& board) {
   const auto& url = one.wanted->url;
   auto name = one.wanted->name.empty() ? config::inferred_name(url) : one.wanted->name;
-  progress_bar fetching{"fetching " + url}, loading{"loading " + name};
+  fetch_display fetching{url};
+  progress_bar loading{"loading " + name};
   while (one.answer.wait_for(50ms) != std::future_status::ready) {
     if (wait_signal(0ms))
       return false;
-    if (!on_terminal())
-      continue;
     auto fetched = board.get(url);
-    if (fetched.total > 0 && fetched.done < fetched.total)
-      fetching.show(static_cast<double>(fetched.done) / static_cast<double>(fetched.total));
-    else
-      loading.show(running.progress(name));
+    fetching.update(fetched.done, fetched.total, fetched.what);
+    if (fetched.what.empty() && on_terminal())
+      loading.show(running.progress(url));
   }
   return true;
 }
@@ -90,6 +91,8 @@ http::model_source make_source(config::sources from, config::settings server, bo
     auto found = dummy && wanted.at_startup
                      ? prepare_dummy(from, server)
                      : prepare_model(wanted, from, server, progress, std::move(stop));
+    if (board)
+      board->set(wanted.url, {});
     if (!found)
       return std::move(found.error());
     return for_front_end(std::move(*found));

@@ -110,6 +110,37 @@ void report_loading(report& r) {
           &model_metrics::loading_errors);
 }
 
+/// DJL Serving's names, and only for models that sum up their requests.
+void report_windows(report& r) {
+  struct known {
+    const char* name;
+    const char* help;
+    const quantiles model_metrics::*member;
+  };
+  static constexpr known all[] = {
+      {"Prediction", "Microseconds of a request.", &model_metrics::prediction},
+      {"TokenLatency", "Microseconds of a request per token.", &model_metrics::token_latency},
+      {"TokenThroughput", "Tokens per second of a request.", &model_metrics::token_throughput},
+      {"OutputTokens", "Tokens of an answer.", &model_metrics::output_tokens},
+      {"RollingBatchSize", "Sequences that ran when a request ended.", &model_metrics::batch_size}};
+  for (const auto& one : all) {
+    family f{one.name, one.help, family_type::gauge, {}};
+    for (const auto& m : r.models()) {
+      if (m->windows.value() == 0)
+        continue;
+      const auto& q = (*m).*one.member;
+      for (auto [share, number] : {std::pair{"0.5", &q.median}, {"0.9", &q.ninetieth}}) {
+        sample s;
+        s.labels = {{"Model", m->model}, {"quantile", share}};
+        s.value = static_cast<double>(number->value());
+        f.samples.push_back(std::move(s));
+      }
+    }
+    if (!f.samples.empty())
+      r.add(std::move(f));
+  }
+}
+
 void report_cache(report& r) {
   r.level("troupe_kv_blocks_used", "KV blocks that a live sequence references.",
           &model_metrics::blocks_used);
@@ -260,6 +291,7 @@ std::vector<family> metrics::snapshot() const {
   report r{models};
   report_requests(r);
   report_loading(r);
+  report_windows(r);
   report_cache(r);
   report_steps(r);
   family sent{

@@ -105,6 +105,12 @@ struct alignas(64) mailbox {
   alignas(64) counter handled;
 };
 
+/// Two numbers of the last so many requests.
+struct quantiles {
+  gauge median;
+  gauge ninetieth;
+};
+
 /// Everything measured of one model. An actor obtains it once and keeps the pointer. The comment of
 /// each block names who records it.
 struct model_metrics {
@@ -126,11 +132,19 @@ struct model_metrics {
   gauge download_time; ///< Fetching and reading its settings.
   counter loading_errors;
 
+  // Request window; only with log_request_metric.
+  counter windows;            ///< Closed so far; without one the following mean nothing.
+  quantiles prediction;       ///< Microseconds of a request.
+  quantiles token_latency;    ///< Microseconds of a request per token of its answer.
+  quantiles token_throughput; ///< Tokens per second of a request.
+  quantiles output_tokens;
+  quantiles batch_size; ///< Sequences that ran when a request ended.
+
   // Scheduler.
-  counter slot_timeouts; ///< Sequences that got no slot in time.
+  counter slot_timeouts;                  ///< Sequences that got no slot in time.
   histogram queue_time{latency_bounds()}; ///< Seconds a sequence waited for its first step.
-  gauge waiting; ///< Sequences without a slot.
-  gauge running; ///< Sequences with a slot, parked ones included.
+  gauge waiting;                          ///< Sequences without a slot.
+  gauge running;                          ///< Sequences with a slot, parked ones included.
   gauge parked;
   gauge blocks_used;   ///< Referenced by a live sequence.
   gauge blocks_free;   ///< Neither referenced nor cached.

@@ -161,7 +161,7 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   s.loading_timeout_ms = 13;
   s.trust_request_template = true;
   s.prefix_cache = false;
-  s.registered = {"v", "file:///m", false, 2, 3, 4, 5, 6, 7, 8};
+  s.registered = {"v", "file:///m", false, 2, 3, 4, 5, 6, 9, 7, 8};
   survives(s);
   auto y = round_trip(s);
   CHECK(y.load.folder == "/models/m");

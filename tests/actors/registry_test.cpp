@@ -275,3 +275,38 @@ TEST_CASE_METHOD(registry, "the time that a sequence waits for its first step is
   CHECK(numbers().queue_time.count() == 2);
   CHECK(numbers().load_time.value() >= 0);
 }
+
+TEST_CASE_METHOD(registry, "a version taken in turn gives way to one that can serve",
+                 "[actors][registry]") {
+  engine = spawn_engine(sys, metrics, settings);
+  REQUIRE(load_version("1"));
+  REQUIRE(load_version("2"));
+  REQUIRE(scale(0, 0, "1"));
+  auto in_turn = to("m", "1");
+  in_turn.version_binding = false;
+  CHECK(generate(in_turn)->complete());
+  CHECK(served("m:2") == 1);
+  CHECK(is(generate(to("m", "1"))->failure(), ec::no_workers));
+}
+
+TEST_CASE_METHOD(registry, "requests are summed up where that is wanted", "[actors][registry]") {
+  spec.registered.sum_up_every = 3;
+  start();
+  generate(request("a", 4));
+  generate(request("b", 5));
+  CHECK(numbers().windows.value() == 0);
+  auto shown = [&] {
+    for (const auto& family : metrics->snapshot())
+      if (family.name == "OutputTokens")
+        return family.samples;
+    return std::vector<telemetry::sample>{};
+  };
+  CHECK(shown().empty());
+  generate(request("c", 9));
+  CHECK(numbers().windows.value() == 1);
+  REQUIRE(shown().size() == 2);
+  CHECK(shown()[0].value == 5);
+  CHECK(shown()[1].value == 9);
+  CHECK(shown()[0].labels[1].value == "0.5");
+  CHECK(numbers().batch_size.median.value() == 1);
+}

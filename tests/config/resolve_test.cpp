@@ -254,7 +254,6 @@ TEST_CASE_METHOD(fixture, "settings that other runtimes know are accepted with a
   CHECK(warned(r, "option.quantize (" + (folder / "serving.properties").string() +
                       ":1): weights are not quantized"));
   CHECK(warned(r, ":2): weights are not quantized"));
-  CHECK(warned(r, ":3): the old way of streaming"));
   CHECK(warned(r, ":5): accepted for the sake of existing files"));
   write("serving.properties", "option.quantize=gptq");
   CHECK(
@@ -334,10 +333,27 @@ TEST_CASE_METHOD(fixture, "the management API has a listener of its own or share
   REQUIRE(apart);
   REQUIRE(apart->has_value());
   CHECK((*apart)->port == 8081);
+  from.variables["SERVING_INFERENCE_ADDRESS"] = "http://127.0.0.1:0";
+  from.variables["SERVING_MANAGEMENT_ADDRESS"] = "http://127.0.0.1:0";
+  CHECK(management()->has_value());
   from.variables["SERVING_MANAGEMENT_ADDRESS"] = "8081";
   auto bad = management();
   REQUIRE(!bad);
   CHECK(has(text_of(bad.error()), "management_address (variable SERVING_MANAGEMENT_ADDRESS)"));
+}
+
+TEST_CASE_METHOD(fixture, "files are looked for below MODEL_SERVER_HOME unless they are typed",
+                 "[config][resolve]") {
+  write("config.properties", "certificate_file=tls/c.pem\nkeystore=/etc/k.p12");
+  from.variables["SERVING_PRIVATE_KEY_FILE"] = "tls/k.pem";
+  auto s = server().values;
+  CHECK(s.text("certificate_file") == (folder / "tls/c.pem").string());
+  CHECK(s.text("private_key_file") == (folder / "tls/k.pem").string());
+  CHECK(s.text("keystore") == "/etc/k.p12");
+  flag("certificate_file", "here.pem");
+  CHECK(server().values.text("certificate_file") == "here.pem");
+  from.variables.erase("MODEL_SERVER_HOME");
+  CHECK(server().values.text("private_key_file") == "tls/k.pem");
 }
 
 TEST_CASE_METHOD(fixture, "a keystore does for https, too", "[config][resolve]") {

@@ -7,6 +7,7 @@ import tarfile
 import threading
 import zipfile
 
+import httpx
 import pytest
 import tiny_model
 from conftest import BINARY
@@ -86,7 +87,7 @@ def test_check_says_what_would_happen(folder, tmp_path):
     done = run("check", tmp_path)
     assert done.returncode == 0
     assert "did you mean option.dtype?" in done.stdout
-    assert "one request after another" in done.stdout
+    assert "calls in batches of up to 4" in done.stdout
     assert run("check", tmp_path, "--strict").returncode == 1
     assert run("check", tmp_path / "missing").returncode == 1
     done = run("check", "org/name", HF_HOME=str(tmp_path))
@@ -120,3 +121,22 @@ def test_the_environment_names_a_model(folder):
     assert done.returncode == 0, done.stderr
     done = run("generate", "-p", "Hi")
     assert done.returncode == 1 and "HF_MODEL_ID" in done.stderr
+
+
+def test_an_archive_is_registered_and_what_is_not_there_is_not_found(start, folder, tmp_path):
+    archive = packed(folder, tmp_path / "late.tar.gz")
+    server = start("--dummy-model", "-o", f"download_dir={tmp_path / 'cache'}",
+                   env={"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)})
+    answer = httpx.post(server.url + "/models", params={"url": str(archive), "batch_size": 2}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    model = httpx.get(server.url + "/models/late").json()[0]["models"][0]
+    assert model["batchSize"] == 2 and model["modelUrl"] == str(archive)
+    answer = httpx.post(server.url + "/predictions/late", timeout=60,
+                        json={"inputs": "Hi", "parameters": {"max_new_tokens": 2}})
+    assert answer.status_code == 200
+    for url in ("org/other", str(tmp_path / "missing"), str(tmp_path)):
+        answer = httpx.post(server.url + "/models", params={"url": url}, timeout=60)
+        assert answer.status_code == 404, answer.text
+    answer = httpx.post(server.url + "/models", params={"url": str(archive), "model_name": "x",
+                                                        "batch_size": "many"}, timeout=60)
+    assert 400 <= answer.status_code < 500

@@ -185,7 +185,9 @@ TEST_CASE_METHOD(routes, "metrics are filtered by name and can be turned off", "
   state.metrics->model("tiny");
   auto engine = answer("GET", "/metrics").body;
   CHECK(engine.find("troupe_requests_running{model=\"tiny\"} 0") != std::string::npos);
-  CHECK(engine.find("RequestLatency_count{Model=\"tiny\"} 0") != std::string::npos);
+  for (auto name : {"RequestLatency_count", "QueueTime_count", "LoadModel", "DownloadModel",
+                    "RegisterWorkflow", "ModelLoadingError_total", "RollingBatchTimeout_total"})
+    CHECK(engine.find(std::string{name} + "{Model=\"tiny\"} 0") != std::string::npos);
   state.settings.metrics_enabled = false;
   CHECK(answer("GET", "/metrics").status == 400);
 }

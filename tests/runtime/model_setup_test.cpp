@@ -87,7 +87,7 @@ TEST_CASE_METHOD(fixture, "a request's arguments reach the model", "[runtime][mo
   // batch_size > 1: no rolling batch, and the limit is the whole call's.
   CHECK(!model.rolling_batch);
   CHECK(model.settings.text("option.rolling_batch") == "disable");
-  CHECK(model.spec.load.max_sequences == 1);
+  CHECK(model.spec.call_batch == 4);
   CHECK(model.dialect.deadline_ms == 7000);
 }
 
@@ -108,6 +108,7 @@ TEST_CASE_METHOD(fixture, "weights may lie elsewhere", "[runtime][model_setup]")
   CHECK(model.spec.load.folder == folder.path());
   CHECK(model.folder == other.path());
   fs::create_directories(other / "weights");
+  other.write("weights/config.json", "{}");
   other.write("serving.properties", "option.model_id=weights");
   CHECK(prepare().spec.load.folder == other / "weights");
   other.write("serving.properties", "option.model_id=org/name");
@@ -119,6 +120,23 @@ TEST_CASE_METHOD(fixture, "a bad argument is refused by its name", "[runtime][mo
   auto problem = refusal();
   CHECK(code_of(problem) == ec::bad_option);
   CHECK(text_of(problem).find("argument batch_size") != std::string::npos);
+}
+
+TEST_CASE_METHOD(fixture, "a folder without a model is not found", "[runtime][model_setup]") {
+  fs::remove(folder / "config.json");
+  auto problem = refusal();
+  CHECK(code_of(problem) == ec::model_not_found);
+  CHECK(text_of(problem).find("config.json") != std::string::npos);
+}
+
+TEST_CASE_METHOD(fixture, "the old way of streaming does not go with batches",
+                 "[runtime][model_setup]") {
+  folder.write("serving.properties", "batch_size=2\noption.enable_streaming=true");
+  auto problem = refusal();
+  CHECK(code_of(problem) == ec::bad_option);
+  CHECK(text_of(problem).find("batch_size > 1 (") != std::string::npos);
+  folder.write("serving.properties", "option.rolling_batch=disable\noption.enable_streaming=true");
+  CHECK(prepare().settings.text("option.enable_streaming") == "true");
 }
 
 TEST_CASE("sources follow the environment", "[runtime][model_setup]") {
@@ -203,7 +221,6 @@ TEST_CASE_METHOD(fixture, "contradictions are named with both sides", "[runtime]
   CHECK(judged("").empty());
   CHECK(judged("option.rolling_batch=scheduler\noption.max_rolling_batch_size=8").empty());
   says("batch_size=4\noption.rolling_batch=scheduler", "option.rolling_batch=scheduler (");
-  says("batch_size=4\noption.max_rolling_batch_size=8", "rolling batch is off");
   says("max_batch_delay=5", "max_batch_delay=5 (");
   says("option.device_map=auto\nload_on_devices=0", "load_on_devices=0 (");
   says("option.device_id=1\nload_on_devices=cpu", "option.device_id=1 (");

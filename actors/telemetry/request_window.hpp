@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <mutex>
+#include <vector>
+
+#include "troupe/actors/telemetry/metrics.hpp"
+
+namespace troupe::telemetry {
+
+/// What one request took.
+struct request_sample {
+  double seconds = 0;  ///< From arrival to the last event.
+  uint64_t tokens = 0; ///< Generated, over all choices.
+  int64_t batch = 0;   ///< Sequences that ran when it ended, itself included.
+};
+
+/// Sums up every so many requests of a model: medians and 90th percentiles go to the model's
+/// numbers, and to the log (LMI's log_request_metric). Any thread.
+class request_window {
+public:
+  /// @param every At least 1.
+  request_window(model_metrics_ptr numbers, size_t every);
+
+  void add(const request_sample& sample);
+
+private:
+  void close(std::vector<request_sample> samples) const;
+
+  model_metrics_ptr numbers_;
+  size_t every_;
+  std::mutex guard_;
+  std::vector<request_sample> samples_;
+};
+
+} // namespace troupe::telemetry
