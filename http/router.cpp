@@ -3,6 +3,7 @@
 #include <charconv>
 
 #include "troupe/config/error.hpp"
+#include "troupe/http/dialects/csv.hpp"
 #include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/dialects/openai_chat.hpp"
 #include "troupe/http/dialects/openai_completions.hpp"
@@ -99,6 +100,12 @@ std::variant<payload, problem> read_payload(const request& r, bool v1_route,
   }
   if (v1_route)
     return problem{"", "send the body as JSON with Content-Type: application/json, not " + type};
+  if (pipeline && type.find("text/csv") != std::string::npos) {
+    auto inputs = read_csv(r.body);
+    if (auto* why = std::get_if<problem>(&inputs))
+      return std::move(*why);
+    return payload{with_inputs(std::move(std::get<json::value>(inputs))), {}};
+  }
   if (pipeline && type.find("text/plain") != std::string::npos)
     return payload{with_inputs(json::array{json::value{json::valid_utf8(r.body)}}), {}};
   if (type.find("text/csv") != std::string::npos || type.find("text/plain") != std::string::npos)
@@ -168,6 +175,8 @@ routed generate(const front_state& state, const request& r, std::string_view mod
   auto& given = std::get<payload>(content);
   if (about.model.empty())
     about.model = given.model;
+  if (pipeline && !v1_route && given.body.find("messages") && state.settings.dialect.call_batch > 1)
+    return refused({"messages", "a chat needs rolling batch, or batch_size=1 without it"});
   auto job = (parse ? parse : choose_parser(given.body, pipeline))(given.body, about);
   if (auto* why = std::get_if<problem>(&job))
     return refused(*why);

@@ -48,6 +48,7 @@ uint32_t milliseconds(std::chrono::milliseconds time) {
 void set_pipeline(const config::settings& s, http::dialect_settings& to) {
   using streaming = http::dialect_settings::streaming;
   to.pipeline = true;
+  to.call_batch = static_cast<uint32_t>(s.integer("batch_size"));
   const auto& old_way = s.text("option.enable_streaming");
   to.legacy_streaming = old_way == "true"          ? streaming::pieces
                         : old_way == "huggingface" ? streaming::with_prompt

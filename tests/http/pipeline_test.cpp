@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "events.hpp"
+#include "troupe/http/dialects/csv.hpp"
 #include "troupe/http/dialects/pipeline.hpp"
 #include "troupe/http/errors.hpp"
 
@@ -151,4 +152,20 @@ TEST_CASE_METHOD(pipeline, "the old way of streaming has a line with a piece of 
   auto echoed = job(R"({"inputs":"a"})");
   CHECK(taken(*echoed.writer, {{0, batch({token(1, "x")})}}) ==
         "{\"outputs\":[\"a\"]}\n{\"outputs\":[\"x\"]}\n");
+}
+
+TEST_CASE("a CSV body is the list of its inputs, or of its rows", "[http][pipeline]") {
+  auto read = [](std::string_view body) { return std::get<json::value>(read_csv(body)); };
+  auto texts =
+      read("id,My Inputs\r\n1,plain\r\n2,\"with, comma and \"\"quotes\"\"\nand a line\"\r\n3\n");
+  REQUIRE(texts.as_array());
+  REQUIRE(texts.as_array()->size() == 3);
+  CHECK(*(*texts.as_array())[0].as_string() == "plain");
+  CHECK(*(*texts.as_array())[1].as_string() == "with, comma and \"quotes\"\nand a line");
+  CHECK((*texts.as_array())[2].as_string()->empty());
+  auto rows = read("question,context\nwho?,me\n");
+  REQUIRE(rows.as_array()->size() == 1);
+  CHECK(*(*rows.as_array())[0].find("context")->as_string() == "me");
+  for (auto body : {"", "inputs\n", "a,b\n1,2\n", "inputs\n\"open\n"})
+    CHECK(std::holds_alternative<problem>(read_csv(body)));
 }
