@@ -55,6 +55,17 @@ void set_pipeline(const config::settings& s, http::dialect_settings& to) {
                                                    : streaming::off;
 }
 
+/// A line of the old way of streaming belongs to one call.
+caf::error check_streaming(const config::settings& s) {
+  if (s.text("option.enable_streaming") == "false" || s.text("option.rolling_batch") != "disable" ||
+      s.integer("batch_size") == 1)
+    return {};
+  return caf::make_error(ec::bad_option,
+                         std::string{"option.enable_streaming needs batch_size=1 without rolling "
+                                     "batch: set that, or rolling_batch=scheduler and ask for "
+                                     "streams in requests"});
+}
+
 /// What the model's folder says about generation; empty where it says nothing.
 std::string generation_config_of(const std::string& folder) {
   std::ifstream file{std::filesystem::path{folder} / "generation_config.json"};
@@ -167,6 +178,8 @@ int serve(const arguments& given, const typed_settings& typed) {
   for (const auto& warnings : {server->warnings, model->warnings})
     for (const auto& warning : warnings)
       telemetry::log(telemetry::log_level::warn, {}, warning);
+  if (auto problem = check_streaming(model->values))
+    return fail(problem);
   auto where = config::listen_endpoint(server->values);
   if (!where)
     return fail(where.error());
