@@ -90,6 +90,10 @@ TEST_CASE_METHOD(pipeline, "the mode follows generate()", "[http][pipeline]") {
                                       .length_penalty = 0.5,
                                       .stopping = early_stopping::never});
   CHECK(params(R"({"num_beams":3,"do_sample":true})").sampling.sample);
+  CHECK(params(R"({"temperature":"0.7"})").sampling.sample);
+  CHECK(params(R"({"top_k":5})").sampling.sample);
+  CHECK_FALSE(params(R"({"temperature":0})").sampling.sample);
+  CHECK_FALSE(params(R"({"top_p":1.0,"top_k":1})").sampling.sample);
   CHECK(refusal(R"({"early_stopping":"sometimes"})").starts_with("early_stopping: "));
   CHECK(refusal(R"({"max_new_tokens":0})").starts_with("max_new_tokens: "));
 }
@@ -119,6 +123,8 @@ TEST_CASE_METHOD(pipeline, "a name that generate() does not know is listed", "[h
   auto why = refusal(R"({"no_such_knob":1,"use_cache":true,"other":null,"max_time":2.5})");
   CHECK(why.find("['no_such_knob']") != std::string::npos);
   CHECK(params(R"({"max_time":2.5,"renormalize_logits":true})").max_time_ms == 2500);
+  auto made = job(R"({"inputs":"x","parameters":{"guidance_scale":2,"watermark":true}})");
+  CHECK(made.warnings.size() == 2);
   auto answer = problem_reply(error_style::pipeline, {"x", "bad"});
   CHECK(answer.status == 424);
   CHECK(answer.body == R"({"code": 424, "message": "invoke handler failure", "error": "bad"})");
