@@ -344,6 +344,6 @@ TEST_CASE("embeddings are told by a model in one piece only", "[models][equality
   s.starts.push_back({row.sequence, 1, {9}, {}, 0});
   auto result = spread.forward(s);
   REQUIRE(result);
-  CHECK(result->rows[0].fault == ec::row_fault);
+  CHECK(result->rows[0].fault == ec::invalid_request);
   CHECK(result->rows[0].fault_text.find("contrastive_hidden") != std::string::npos);
 }
