@@ -139,8 +139,12 @@ std::variant<job_context, reply> read_context(const front_state& state, const re
                                                       "BadRequestException", text);
     }
   }
-  if (auto* accept = r.header("accept"))
-    out.accepts_sse = lower(*accept).find("text/event-stream") != std::string::npos;
+  if (auto* accept = r.header("accept")) {
+    const auto types = lower(*accept);
+    out.accepts_sse = types.find("text/event-stream") != std::string::npos;
+    out.accepts_csv =
+        types.find("text/csv") != std::string::npos && types.find("*/*") == std::string::npos;
+  }
   return out;
 }
 

@@ -96,4 +96,18 @@ std::variant<json::value, problem> read_csv(std::string_view body) {
   return json::value{std::move(out)};
 }
 
+void append_csv(std::string& out, std::string_view field) {
+  if (field.find_first_of(",\"\r\n") == std::string_view::npos) {
+    out += field;
+    return;
+  }
+  out += '"';
+  for (auto c : field) {
+    if (c == '"')
+      out += '"';
+    out += c;
+  }
+  out += '"';
+}
+
 } // namespace troupe::http

@@ -12,4 +12,7 @@ namespace troupe::http {
 /// else one object per row. Quoted fields may hold separators, line breaks and doubled quotes.
 std::variant<json::value, problem> read_csv(std::string_view body);
 
+/// Appends a field, in quotes where it needs them.
+void append_csv(std::string& out, std::string_view field);
+
 } // namespace troupe::http

@@ -230,6 +230,7 @@ parsed_job parse_pipeline(const json::value& body, const job_context& context) {
   generation_job job;
   warn_of_ignored(from, given, job.warnings);
   pipeline_format format;
+  format.csv = context.accepts_csv;
   format.full_text = from.boolean({"return_full_text"}).value_or(true);
   if (streamed && params.n > 1)
     from.fail("num_return_sequences", "several sequences of one prompt cannot be streamed");

@@ -40,6 +40,9 @@ def test_bodies_of_other_kinds_are_lists_of_prompts(start):
     expected = ask(server, ["Snow covers", "Bees, make"]).json()
     csv = httpx.post(url, content='id,inputs\n1,Snow covers\n2,"Bees, make"\n', headers={"content-type": "text/csv"})
     assert csv.json() == expected
+    table = httpx.post(url, json={"inputs": "Snow covers"}, headers={"accept": "text/csv"})
+    assert table.headers["content-type"] == "text/csv"
+    assert table.text.startswith("generated_text\r\n")
     plain = httpx.post(url, content="Snow covers", headers={"content-type": "text/plain"})
     assert plain.json() == expected[:1]
     chat = httpx.post(url, timeout=60, json={"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4})

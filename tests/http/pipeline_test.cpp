@@ -160,6 +160,15 @@ TEST_CASE_METHOD(pipeline, "the old way of streaming has a line with a piece of 
         "{\"outputs\":[\"a\"]}\n{\"outputs\":[\"x\"]}\n");
 }
 
+TEST_CASE_METHOD(pipeline, "whoever accepts CSV alone gets a table", "[http][pipeline]") {
+  job_context context{.settings = settings, .id = "id", .model = "m", .accepts_csv = true};
+  auto made = job_of(parse_pipeline(parsed(R"({"inputs":["a","b"]})"), context));
+  CHECK(made.writer->content_type() == "text/csv");
+  CHECK(taken(*made.writer, {{0, last({}, {ending(finish_reason::length, " x", 1)})},
+                             {1, last({}, {ending(finish_reason::length, ", \"y\"", 1)})}}) ==
+        "generated_text\r\na x\r\n\"b, \"\"y\"\"\"\r\n");
+}
+
 TEST_CASE("a CSV body is the list of its inputs, or of its rows", "[http][pipeline]") {
   auto read = [](std::string_view body) { return std::get<json::value>(read_csv(body)); };
   auto texts =
