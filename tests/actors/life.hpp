@@ -37,7 +37,7 @@ struct fake_model {
   models::model_info info;
   uint32_t kv_blocks = 64;
   uint32_t candidates = 100; ///< As many continuations a row has at most.
-  uint32_t made = 0; ///< Stages so far.
+  uint32_t made = 0;         ///< Stages so far.
 
   fake_model() {
     info.architecture = "FakeForCausalLM";
