@@ -5,6 +5,7 @@
 
 #include "troupe/actors/telemetry/log.hpp"
 #include "troupe/config/error.hpp"
+#include "troupe/http/dialects/csv.hpp"
 #include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/dialects/openai_chat.hpp"
 #include "troupe/http/dialects/openai_completions.hpp"
@@ -87,9 +88,13 @@ std::variant<payload, problem> read_payload(const request& r, bool json_only) {
   if (type.find("text/plain") != std::string::npos)
     return payload{.body = with_inputs(json::array{json::value{json::valid_utf8(r.body)}}),
                    .list_type = "text/plain"};
-  if (type.find("text/csv") != std::string::npos)
-    return problem{"inputs", "inputs must be a string: a " + type.substr(0, type.find(';')) +
-                                 " body is a list of them"};
+  if (type.find("text/csv") != std::string::npos) {
+    auto inputs = read_csv(r.body);
+    if (auto* why = std::get_if<problem>(&inputs))
+      return std::move(*why);
+    return payload{.body = with_inputs(std::move(std::get<json::value>(inputs))),
+                   .list_type = "text/csv"};
+  }
   if (type.find("multipart/form-data") != std::string::npos ||
       type.find("x-www-form-urlencoded") != std::string::npos)
     return read_form(*given, r.body);
@@ -157,8 +162,12 @@ std::variant<job_context, reply> read_context(const front_state& state, const re
                      "x-priority must be an integer", "x-priority");
     }
   }
-  if (auto* accept = r.header("accept"))
-    out.accepts_sse = lower(*accept).find("text/event-stream") != std::string::npos;
+  if (auto* accept = r.header("accept")) {
+    const auto types = lower(*accept);
+    out.accepts_sse = types.find("text/event-stream") != std::string::npos;
+    out.accepts_csv =
+        types.find("text/csv") != std::string::npos && types.find("*/*") == std::string::npos;
+  }
   return out;
 }
 
@@ -210,6 +219,8 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   else if (!given.list_type.empty())
     return refused(
         {"inputs", "inputs must be a string: a " + given.list_type + " body is a list of them"});
+  if (pipeline && given.body.find("messages") && about.settings.call_batch > 1)
+    return refused({"messages", "a chat needs rolling batch, or batch_size=1 without it"});
   auto job = (parse ? parse : choose_parser(given.body, pipeline))(given.body, about);
   if (auto* why = std::get_if<problem>(&job))
     return refused(*why);

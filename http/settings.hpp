@@ -26,6 +26,7 @@ struct dialect_settings {
   std::optional<bool> openai_finish_reasons;
   /// option.rolling_batch is disable: what is not a chat speaks as a transformers pipeline does.
   bool pipeline = false;
+  uint32_t call_batch = 1;       ///< batch_size; pipeline mode only. Chats need 1.
   std::string generation_config; ///< The model's generation_config.json; pipeline mode only.
   enum class streaming : uint8_t { off, pieces, with_prompt };
   streaming legacy_streaming = streaming::off; ///< option.enable_streaming; pipeline mode only.

@@ -421,7 +421,8 @@ private:
         continue;
       into.hidden.resize(size_t{row.wants.all_hidden ? row.token_count : 1} * config().hidden);
       if (row.wants.embeddings && !range_.begins) {
-        into.fault = ec::row_fault;
+        // Whoever asked can do something about it, so it must not read as a failure of the model.
+        into.fault = ec::invalid_request;
         into.fault_text = "contrastive_hidden=embedding needs a model in one piece, and this one "
                           "is spread over several shards: use last, or tensor_parallel_degree=1";
       }

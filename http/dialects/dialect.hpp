@@ -59,6 +59,7 @@ struct job_context {
   int32_t priority = 3;
   bool v1_route = false;    ///< /v1/*: OpenAI's rules rather than LMI's.
   bool accepts_sse = false; ///< Accept contains text/event-stream.
+  bool accepts_csv = false; ///< Accept contains text/csv and not */*.
 };
 
 /// The body's "model", where it selects one: on OpenAI's routes, unless query or header named one

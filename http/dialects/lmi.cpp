@@ -155,6 +155,8 @@ parsed_job parse_lmi(const json::value& body, const job_context& context) {
       parameters.integer({"truncate"}, {.low = 0, .high = INT32_MAX, .low_excluded = true})
           .value_or(0));
   format.details = parameters.boolean({"details"}).value_or(format.tgi);
+  // Where several were generated, which one this is cannot go without saying.
+  format.details |= params.best_of > 1 || params.search.kind == search_kind::beams;
   format.full_text = parameters.boolean({"return_full_text"}).value_or(false);
   format.top_tokens = params.top_n > 0;
   format.choices = params.n;

@@ -62,6 +62,11 @@ public:
     auto* own = own_.find(name);
     return own && !own->is_null();
   }
+  /// A number that the request itself gives.
+  std::optional<double> number(std::string_view name) const {
+    auto* own = own_.find(name);
+    return own ? to_number(*own) : std::nullopt;
+  }
 
 private:
   json::value own_{json::object{}};
@@ -78,9 +83,11 @@ bool wants_sampling(field_reader& from, const call_arguments& given) {
               "decoding_strategy must be greedy, sample or contrastive, got " + strategy);
   if (auto wanted = from.boolean({"do_sample"}))
     return *wanted;
-  return strategy.starts_with("sampl") || given.says("temperature") || given.says("top_p") ||
-         given.says("typical_p") || given.says("min_p") ||
-         (given.says("top_k") && !given.says("penalty_alpha") && strategy != "contrastive");
+  if (strategy == "contrastive" || given.number("penalty_alpha").value_or(0) > 0)
+    return false;
+  return strategy.starts_with("sampl") || given.number("temperature").value_or(0) > 0 ||
+         given.number("top_p").value_or(1) < 1 || given.number("top_k").value_or(0) > 1 ||
+         given.says("typical_p") || given.says("min_p");
 }
 
 /// Greedy, sampling, contrastive or beams, in the order that generate() decides.
@@ -138,9 +145,18 @@ void read_rest(field_reader& from, generation_params& to) {
   if (from.integer({"num_beam_groups"}, {.low = 1, .high = any_count}).value_or(1) > 1)
     from.fail("num_beam_groups", "num_beam_groups above 1 is not supported: use num_beams alone");
   from.number({"diversity_penalty"});
-  from.number({"guidance_scale"});
   for (auto name : without_effect)
     from.raw({name});
+}
+
+/// What other servers know and this one does not, which is no error.
+void warn_of_ignored(field_reader& from, const call_arguments& given,
+                     std::vector<std::string>& warnings) {
+  for (std::string_view name : {"watermark", "grammar", "response_format", "guidance_scale"}) {
+    from.raw({name});
+    if (given.says(name))
+      warnings.push_back("parameter " + std::string{name} + " is not supported and is ignored");
+  }
 }
 
 /// One prompt or a list of them; nullopt: neither, or an empty one.
@@ -211,7 +227,10 @@ parsed_job parse_pipeline(const json::value& body, const job_context& context) {
   choose_mode(from, given, hints, settings, params);
   read_lengths(from, given, streamed, params);
   read_rest(from, params);
+  generation_job job;
+  warn_of_ignored(from, given, job.warnings);
   pipeline_format format;
+  format.csv = context.accepts_csv;
   format.full_text = from.boolean({"return_full_text"}).value_or(true);
   if (streamed && params.n > 1)
     from.fail("num_return_sequences", "several sequences of one prompt cannot be streamed");
@@ -222,7 +241,6 @@ parsed_job parse_pipeline(const json::value& body, const job_context& context) {
   if (auto why = refuse_unknown(from, given))
     return *why;
 
-  generation_job job;
   params.stream = streamed;
   format.sequences = params.n;
   format.inputs = *prompts;

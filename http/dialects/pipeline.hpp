@@ -16,10 +16,11 @@ parsed_job parse_pipeline(const json::value& body, const job_context& context);
 struct pipeline_format {
   bool full_text = true;  ///< The prompt in front of generated_text.
   uint32_t sequences = 1; ///< Of each prompt; more than one are an array.
+  bool csv = false;       ///< A table of them all instead.
   std::vector<std::string> inputs;
 };
 
-/// [{"generated_text": ...}, ...] when everything is there.
+/// [{"generated_text": ...}, ...] when everything is there, or a table with that column.
 std::unique_ptr<answer_writer> make_pipeline_writer(pipeline_format format);
 
 /// One line {"outputs": [piece of each prompt]} per token, until all prompts have ended.

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <deque>
 
+#include "troupe/http/dialects/csv.hpp"
 #include "troupe/http/dialects/pipeline.hpp"
 #include "troupe/http/json/write.hpp"
 
@@ -14,22 +15,36 @@ public:
       : format_(std::move(format)), ends_(format_.inputs.size()), left_(ends_.size()) {}
 
   bool streams() const override { return false; }
-  std::string_view content_type() const override { return "application/json"; }
+  std::string_view content_type() const override {
+    return format_.csv ? "text/csv" : "application/json";
+  }
   void fail(std::string_view, std::string&) override {}
 
   void take(size_t part, event_batch& events, std::string& out) override {
     for (auto& end : events.ends)
       ends_[part].push_back(std::move(end));
     if (events.complete && --left_ == 0)
-      write(out);
+      format_.csv ? write_csv(out) : write(out);
   }
 
 private:
+  std::string text_of(size_t part, const choice_event& end) const {
+    return format_.full_text ? format_.inputs[part] + end.generated_text : end.generated_text;
+  }
+
   void append(std::string& out, size_t part, const choice_event& end) const {
     out += "{\"generated_text\":";
-    json::append_string(out, format_.full_text ? format_.inputs[part] + end.generated_text
-                                               : end.generated_text);
+    json::append_string(out, text_of(part, end));
     out += '}';
+  }
+
+  void write_csv(std::string& out) const {
+    out += "generated_text\r\n";
+    for (size_t part = 0; part < ends_.size(); ++part)
+      for (const auto& end : ends_[part]) {
+        append_csv(out, text_of(part, end));
+        out += "\r\n";
+      }
   }
 
   void write(std::string& out) {

@@ -66,6 +66,7 @@ sampling_params full_sampling() {
   p.max_length = 15;
   p.decay_start = 16;
   p.decay_factor = 1.01f;
+  p.renormalize = true;
   return p;
 }
 
@@ -83,7 +84,7 @@ TEST_CASE_METHOD(messages, "a step survives the wire", "[actors][interfaces]") {
   troupe::step s;
   s.epoch = epoch_id{2};
   s.id = step_id{17};
-  row_wants wants{true, true, true, 4, 6};
+  row_wants wants{true, true, true, true, true, 4, 6, candidate_scores::probabilities};
   s.rows = {{sequence_id{5}, 6, 7, 8, 9, 10, wants}};
   s.tokens = {1, 2, -3};
   s.blocks = {block_id{4}, block_id{5}};
@@ -116,6 +117,8 @@ TEST_CASE_METHOD(messages, "a step's result survives the wire", "[actors][interf
   row.prompt = {{1, -1.0f}};
   row.prompt_top = {{{1, -1.0f}, {2, -3.0f}}};
   row.candidates = {{8, -0.1f}};
+  row.candidate_logprobs = {-0.2f};
+  row.candidate_keys = {-0.3f};
   row.hidden = {0.5f, -0.5f};
   row.fault = ec::row_fault;
   row.fault_text = "logits are not finite";
@@ -124,6 +127,8 @@ TEST_CASE_METHOD(messages, "a step's result survives the wire", "[actors][interf
   auto y = round_trip(sys, r);
   CHECK(y.rows.at(0).fault == ec::row_fault);
   CHECK(y.rows.at(0).prompt_top == row.prompt_top);
+  CHECK(y.rows.at(0).candidate_keys == row.candidate_keys);
+  CHECK(y.rows.at(0).candidate_logprobs == row.candidate_logprobs);
 }
 
 TEST_CASE_METHOD(messages, "a new sequence, its tokens and the load survive the wire",
@@ -133,20 +138,25 @@ TEST_CASE_METHOD(messages, "a new sequence, its tokens and the load survive the 
   n.max_new_tokens = 40;
   n.sampling = full_sampling();
   n.stop_tokens = {2};
-  n.wants = {true, true, false, 3, 0};
+  n.search = {search_kind::contrastive, 4, 3, 0.75, early_stopping::never, 0.5f, true};
+  n.wants = {true, true, true, true, true, 3, 5, candidate_scores::probabilities};
   n.priority = 1;
   n.cache_salt = "tenant";
   n.rope_base = 10000.5;
   n.slot_timeout_ms = 250;
   survives(sys, n);
   CHECK(round_trip(sys, n).sampling == n.sampling);
+  CHECK(round_trip(sys, n).search == n.search);
+  CHECK(round_trip(sys, n).wants.scores == candidate_scores::probabilities);
 
   token_batch b;
   b.sequence = sequence_id{3};
   b.tokens.resize(2);
   b.tokens[1].token = 5;
   b.cached_tokens = 32;
+  b.output = 2;
   survives(sys, b);
+  CHECK(round_trip(sys, b).output == 2);
 
   survives(sys, scheduler_load{1, 2, 3, 4, 5, 6, 7, 8});
 }

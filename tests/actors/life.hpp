@@ -36,7 +36,8 @@ struct fake_model {
   std::function<caf::error(uint32_t shard)> load_fault;
   models::model_info info;
   uint32_t kv_blocks = 64;
-  uint32_t made = 0; ///< Stages so far.
+  uint32_t candidates = 100; ///< As many continuations a row has at most.
+  uint32_t made = 0;         ///< Stages so far.
 
   fake_model() {
     info.architecture = "FakeForCausalLM";
@@ -110,7 +111,12 @@ private:
         result.prompt.push_back({known.history[i], -static_cast<float>(i)});
         result.prompt_top.push_back({{known.history[i], -static_cast<float>(i)}});
       }
-    if (!row.wants.sample)
+    if (row.wants.hidden_state)
+      for (uint32_t i = row.wants.all_hidden ? 0 : row.token_count - 1; i < row.token_count; ++i)
+        result.hidden.insert(
+            result.hidden.end(),
+            {1.0f, static_cast<float>(known.history[row.position + i] % 7), 1.0f + i});
+    if (!row.wants.sample && row.wants.candidates == 0)
       return result;
     if (model_->row_fault) {
       result.fault = model_->row_fault(row);
@@ -120,10 +126,19 @@ private:
       }
     }
     std::vector<int32_t> history(known.history.begin(), known.history.begin() + end);
-    result.token = model_->next(history, known.prompt_length);
-    result.logprob = model_->logprob(known.sampling);
+    const auto token = model_->next(history, known.prompt_length);
     for (uint16_t i = 0; i < row.wants.top_n; ++i)
-      result.top.push_back({result.token + i, -0.5f - static_cast<float>(i)});
+      result.top.push_back({token + i, -0.5f - static_cast<float>(i)});
+    if (row.wants.candidates == 0) {
+      result.token = token;
+      result.logprob = model_->logprob(known.sampling);
+      return result;
+    }
+    const auto count = std::min<uint32_t>(row.wants.candidates, model_->candidates);
+    for (uint32_t i = 0; i < count; ++i) {
+      result.candidates.push_back({token + static_cast<int32_t>(i), -0.5f - static_cast<float>(i)});
+      result.candidate_logprobs.push_back(-0.5f - static_cast<float>(i));
+    }
     return result;
   }
 

@@ -71,6 +71,10 @@ TEST_CASE_METHOD(wire, "a generation request survives the wire", "[actors][messa
   r.params.truncate = 8;
   r.params.token_bytes = true;
   r.params.stream = true;
+  r.params.search = {search_kind::beams, 4, 3, 0.75, early_stopping::yes, 0.5f, true};
+  r.params.max_length = 12;
+  r.params.max_time_ms = 13;
+  r.params.eos_tokens = {14};
   r.priority = 1;
   r.slot_timeout_ms = 9;
   r.deadline_ms = 10;
@@ -93,6 +97,10 @@ TEST_CASE_METHOD(wire, "a generation request survives the wire", "[actors][messa
   CHECK(y.params.truncate == 8);
   CHECK(y.params.token_bytes);
   CHECK(y.params.stream);
+  CHECK(y.params.search == r.params.search);
+  CHECK(y.params.max_length == 12);
+  CHECK(y.params.max_time_ms == 13);
+  CHECK(y.params.eos_tokens == r.params.eos_tokens);
   CHECK(y.deadline_ms == 10);
   CHECK(y.read_timeout_ms == 11);
 }
@@ -162,6 +170,8 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   s.trust_request_template = true;
   s.prefix_cache = false;
   s.registered = {"v", "file:///m", false, 2, 3, 4, 5, 6, 9, 7, 8};
+  s.call_batch = 21;
+  s.call_delay_ms = 22;
   survives(s);
   auto y = round_trip(s);
   CHECK(y.load.folder == "/models/m");
@@ -173,6 +183,8 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   CHECK(y.registered.version == "v");
   CHECK(!y.registered.at_startup);
   CHECK(y.registered.required_bytes == 8);
+  CHECK(y.call_batch == 21);
+  CHECK(y.call_delay_ms == 22);
 
   model_status status{"m", "/f", "A", model_state::reloading, "why", 1, 2, 3, 4, 0.5, 6, true};
   status.queue_limit = 7;

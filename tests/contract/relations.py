@@ -123,6 +123,64 @@ def best_comes_first(client, request, answer):
     assert client.send(request).json == answer.json
 
 
+def beams_come_by_score(client, request, answer):
+    details = answer.json["details"]
+    all_of_them = [{**details, "generated_text": answer.json["generated_text"]}]
+    all_of_them += details["best_of_sequences"]
+    scores = []
+    for one in all_of_them:
+        assert one["generated_tokens"] == len(one["tokens"])
+        assert joined(one["tokens"]) == one["generated_text"]
+        scores.append(sum(token["log_prob"] for token in one["tokens"]) / len(one["tokens"]))
+    assert scores == sorted(scores, reverse=True)
+    assert len({one["generated_text"] for one in all_of_them}) == len(all_of_them)
+    repeatable(client, request, answer)
+    best = client.send(changed(request, n=1, details=True)).json
+    assert best["generated_text"] == answer.json["generated_text"]
+    assert best["details"]["tokens"] == details["tokens"]
+    assert "best_of_sequences" not in best["details"]
+    greedy = client.send(changed(request, num_beams=None, details=True)).json["details"]["tokens"]
+    assert scores[0] >= sum(token["log_prob"] for token in greedy) / len(greedy) - 1e-6
+
+
+def contrastive_is_itself(client, request, answer):
+    repeatable(client, request, answer)
+    greedy = client.send(
+        changed(request, decoding_strategy=None, top_k=None, penalty_alpha=None)
+    ).json["generated_text"]
+    assert client.send(changed(request, penalty_alpha=0)).json["generated_text"] == greedy
+    assert client.send(changed(request, penalty_alpha=1)).json["generated_text"] != greedy
+    streamed = copy.deepcopy(request)
+    streamed["body"]["stream"] = True
+    last = client.send(streamed).records("jsonlines")[-1]
+    assert last["generated_text"] == answer.json["generated_text"]
+
+
+def prompts_do_not_depend_on_each_other(client, request, answer):
+    for prompt, whole in zip(request["body"]["inputs"], answer.json, strict=True):
+        alone = copy.deepcopy(request)
+        alone["body"]["inputs"] = prompt
+        assert client.send(alone).json == [whole]
+        bare = changed(alone, return_full_text=False)
+        assert client.send(bare).json == [{"generated_text": whole["generated_text"][len(prompt) :]}]
+    several = changed(request, do_sample=True, num_return_sequences=2, seed=5)
+    answers = client.send(several).json
+    assert [len(one) for one in answers] == [2, 2]
+    assert client.send(several).json == answers
+    assert client.send(changed(request, num_return_sequences=2)).status == 424
+    beams = client.send(changed(request, num_beams=3, num_return_sequences=2)).json
+    assert beams == client.send(changed(request, num_beams=3, num_return_sequences=2)).json
+    assert client.send(changed(request, max_length=3)).status in (200, 424)
+
+
+def a_line_per_token(client, request, answer):
+    lines = answer.records("jsonlines")
+    assert len(lines) <= 3
+    text = copy.deepcopy(request)
+    text["body"]["inputs"] = "Red and"
+    assert client.send(text).status == 424, "a list is wanted"
+
+
 def reuses_the_prefix(client, request, answer):
     assert client.send(request).json == answer.json
     together = copy.deepcopy(request)
@@ -224,6 +282,10 @@ def only_what_was_asked(client, request, answer):
 
 
 RELATIONS = {
+    "generate-beams": beams_come_by_score,
+    "generate-contrastive": contrastive_is_itself,
+    "pipeline-text-generation-list": prompts_do_not_depend_on_each_other,
+    "pipeline-legacy-streaming": a_line_per_token,
     "generate-basic": repeatable,
     "generate-details": details_agree,
     "generate-stream-jsonlines": stream_agrees("jsonlines"),

@@ -33,15 +33,9 @@ EXAMPLES = {
     for example in (json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json")))
 }
 
-_PIPELINE = "pipeline mode has no form of its own yet: it only runs one request after another"
 _ENCODER = "tasks other than text generation are not served yet"
 
 WAITING = {
-    "generate-beams": "beam search is not served yet and is refused",
-    "generate-contrastive": "contrastive search is not served yet and is refused",
-    "pipeline-text-generation-list": _PIPELINE,
-    "pipeline-unknown-generate-argument": _PIPELINE,
-    "pipeline-legacy-streaming": _PIPELINE,
     "text2text-single": _ENCODER,
     "text2text-num-return-sequences": _ENCODER,
     "text-classification-single": _ENCODER,

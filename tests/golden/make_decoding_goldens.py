@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes tests/golden/decoding.json: what transformers' beam search and contrastive search make of the tiny models.
 
-Needs torch and transformers 4.45.2, the last line of releases whose core holds contrastive search; the tests read what
-this script committed. Every case is computed in fp32 and in fp64, and only those are kept on which the two agree, so
+Needs torch and transformers 4.45.2 (with tokenizers 0.20.3 and huggingface_hub 0.25.2), a release whose core still holds
+contrastive search; the tests read what this script committed. Every case is computed in fp32 and in fp64, and only those are kept on which the two agree, so
 that a token-for-token comparison cannot hinge on rounding.
 
   {"beams": [{"model", "prompt", "num_beams", "length_penalty", "early_stopping", "max_new_tokens", "eos", "processors",

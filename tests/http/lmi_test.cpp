@@ -356,6 +356,18 @@ TEST_CASE_METHOD(lmi, "beams are told in their own order, whatever their sums", 
   CHECK(written(*made.writer, std::move(batches)).starts_with(R"({"generated_text":"a",)"));
 }
 
+TEST_CASE_METHOD(lmi, "details come unasked where several sequences were generated",
+                 "[http][lmi]") {
+  for (auto parameters : {R"({"num_beams":4,"n":1})", R"({"do_sample":true,"n":1,"best_of":2})"}) {
+    auto made = job(R"({"inputs":"x","parameters":)" + std::string{parameters} + "}");
+    std::vector<event_batch> batches;
+    batches.push_back(last({token(1, "a", -3, 0)}, {ending(finish_reason::length, "a", 1, 0, -3)}));
+    auto body = written(*made.writer, std::move(batches));
+    CHECK(body.find(R"("details":{"inputs":"x")") != std::string::npos);
+    CHECK(body.find("best_of_sequences") == std::string::npos);
+  }
+}
+
 TEST_CASE_METHOD(lmi, "contrastive search has candidates and a penalty of its own", "[http][lmi]") {
   auto p = params(R"({"decoding_strategy":"contrastive"})");
   CHECK(p.search.kind == search_kind::contrastive);

@@ -1,6 +1,7 @@
 #include <catch2/catch.hpp>
 
 #include "events.hpp"
+#include "troupe/http/dialects/csv.hpp"
 #include "troupe/http/dialects/pipeline.hpp"
 #include "troupe/http/errors.hpp"
 
@@ -89,6 +90,10 @@ TEST_CASE_METHOD(pipeline, "the mode follows generate()", "[http][pipeline]") {
                                       .length_penalty = 0.5,
                                       .stopping = early_stopping::never});
   CHECK(params(R"({"num_beams":3,"do_sample":true})").sampling.sample);
+  CHECK(params(R"({"temperature":"0.7"})").sampling.sample);
+  CHECK(params(R"({"top_k":5})").sampling.sample);
+  CHECK_FALSE(params(R"({"temperature":0})").sampling.sample);
+  CHECK_FALSE(params(R"({"top_p":1.0,"top_k":1})").sampling.sample);
   CHECK(refusal(R"({"early_stopping":"sometimes"})").starts_with("early_stopping: "));
   CHECK(refusal(R"({"max_new_tokens":0})").starts_with("max_new_tokens: "));
 }
@@ -118,6 +123,8 @@ TEST_CASE_METHOD(pipeline, "a name that generate() does not know is listed", "[h
   auto why = refusal(R"({"no_such_knob":1,"use_cache":true,"other":null,"max_time":2.5})");
   CHECK(why.find("['no_such_knob']") != std::string::npos);
   CHECK(params(R"({"max_time":2.5,"renormalize_logits":true})").max_time_ms == 2500);
+  auto made = job(R"({"inputs":"x","parameters":{"guidance_scale":2,"watermark":true}})");
+  CHECK(made.warnings.size() == 2);
   auto answer = problem_reply(error_style::pipeline, {"x", "bad"});
   CHECK(answer.status == 424);
   CHECK(answer.body == R"({"code": 424, "message": "invoke handler failure", "error": "bad"})");
@@ -151,4 +158,29 @@ TEST_CASE_METHOD(pipeline, "the old way of streaming has a line with a piece of 
   auto echoed = job(R"({"inputs":"a"})");
   CHECK(taken(*echoed.writer, {{0, batch({token(1, "x")})}}) ==
         "{\"outputs\":[\"a\"]}\n{\"outputs\":[\"x\"]}\n");
+}
+
+TEST_CASE_METHOD(pipeline, "whoever accepts CSV alone gets a table", "[http][pipeline]") {
+  job_context context{.settings = settings, .id = "id", .model = "m", .accepts_csv = true};
+  auto made = job_of(parse_pipeline(parsed(R"({"inputs":["a","b"]})"), context));
+  CHECK(made.writer->content_type() == "text/csv");
+  CHECK(taken(*made.writer, {{0, last({}, {ending(finish_reason::length, " x", 1)})},
+                             {1, last({}, {ending(finish_reason::length, ", \"y\"", 1)})}}) ==
+        "generated_text\r\na x\r\n\"b, \"\"y\"\"\"\r\n");
+}
+
+TEST_CASE("a CSV body is the list of its inputs, or of its rows", "[http][pipeline]") {
+  auto read = [](std::string_view body) { return std::get<json::value>(read_csv(body)); };
+  auto texts =
+      read("id,My Inputs\r\n1,plain\r\n2,\"with, comma and \"\"quotes\"\"\nand a line\"\r\n3\n");
+  REQUIRE(texts.as_array());
+  REQUIRE(texts.as_array()->size() == 3);
+  CHECK(*(*texts.as_array())[0].as_string() == "plain");
+  CHECK(*(*texts.as_array())[1].as_string() == "with, comma and \"quotes\"\nand a line");
+  CHECK((*texts.as_array())[2].as_string()->empty());
+  auto rows = read("question,context\nwho?,me\n");
+  REQUIRE(rows.as_array()->size() == 1);
+  CHECK(*(*rows.as_array())[0].find("context")->as_string() == "me");
+  for (auto body : {"", "inputs\n", "a,b\n1,2\n", "inputs\n\"open\n"})
+    CHECK(std::holds_alternative<problem>(read_csv(body)));
 }

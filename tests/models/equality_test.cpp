@@ -260,3 +260,90 @@ TEST_CASE("an activation that belongs to another step fails the step, and the st
   driver.stage(0).skip(s);
   CHECK(driver.run_alone(g) == expected);
 }
+
+namespace {
+
+/// The hidden states of every position of a prompt, computed in rows of so many tokens.
+std::vector<float> hidden_states(stage_driver& driver, const std::vector<int32_t>& prompt,
+                                 size_t row_tokens, bool embeddings) {
+  const sequence_id id{driver.next_id()};
+  std::vector<float> all;
+  for (size_t at = 0; at < prompt.size(); at += row_tokens) {
+    step s;
+    s.id = step_id{driver.next_id() + 1000};
+    const auto count = std::min(row_tokens, prompt.size() - at);
+    s.tokens.assign(prompt.begin() + static_cast<ptrdiff_t>(at),
+                    prompt.begin() + static_cast<ptrdiff_t>(at + count));
+    step_row row;
+    row.sequence = id;
+    row.position = static_cast<uint32_t>(at);
+    row.token_count = static_cast<uint32_t>(count);
+    row.wants.hidden_state = row.wants.all_hidden = true;
+    row.wants.embeddings = embeddings;
+    if (at == 0) {
+      s.starts.push_back({id, static_cast<uint32_t>(prompt.size()), prompt, {}, 0});
+      for (uint32_t b = 0; b < 4; ++b)
+        s.blocks.push_back(block_id{b});
+      row.block_count = 4;
+    }
+    s.rows.push_back(row);
+    auto result = driver.forward(s);
+    REQUIRE(result);
+    REQUIRE(result->rows[0].fault == ec::none);
+    all.insert(all.end(), result->rows[0].hidden.begin(), result->rows[0].hidden.end());
+  }
+  step s;
+  s.id = step_id{driver.next_id() + 1000};
+  s.dropped.push_back(id);
+  CHECK(driver.forward(s));
+  return all;
+}
+
+} // namespace
+
+TEST_CASE("a row tells the hidden states of all its positions, whatever its length",
+          "[models][equality]") {
+  const auto shards = GENERATE(1u, 2u);
+  auto options = golden_options("llama");
+  options.shards = shards;
+  stage_driver driver{options};
+  const std::vector<int32_t> prompt{9, 8, 7, 9, 8, 7, 50, 9};
+  const auto one_by_one = hidden_states(driver, prompt, 1, false);
+  const size_t width = driver.plan().info.hidden;
+  REQUIRE(one_by_one.size() == prompt.size() * width);
+  CHECK(hidden_states(driver, prompt, 8, false) == one_by_one);
+  CHECK(hidden_states(driver, prompt, 3, false) == one_by_one);
+  const auto last =
+      driver.run_alone({.prompt = prompt, .new_tokens = 1, .hidden_state = true, .sampling = {}});
+  CHECK(std::equal(last.hidden.begin(), last.hidden.end(),
+                   one_by_one.end() - static_cast<ptrdiff_t>(width)));
+}
+
+TEST_CASE("embeddings are told by a model in one piece only", "[models][equality]") {
+  auto options = golden_options("llama");
+  stage_driver driver{options};
+  const std::vector<int32_t> prompt{9, 8, 7, 9};
+  const auto told = hidden_states(driver, prompt, 4, true);
+  const auto width = static_cast<ptrdiff_t>(driver.plan().info.hidden);
+  // Llama's know no position: equal tokens are equal.
+  CHECK(std::equal(told.begin(), told.begin() + width, told.end() - width));
+  CHECK(!std::equal(told.begin(), told.begin() + width, told.begin() + width));
+  CHECK(told != hidden_states(driver, prompt, 4, false));
+
+  options.shards = 2;
+  stage_driver spread{options};
+  step s;
+  s.id = step_id{1};
+  s.tokens = {9};
+  step_row row;
+  row.sequence = sequence_id{1};
+  row.token_count = row.block_count = 1;
+  row.wants.hidden_state = row.wants.embeddings = true;
+  s.rows.push_back(row);
+  s.blocks = {block_id{0}};
+  s.starts.push_back({row.sequence, 1, {9}, {}, 0});
+  auto result = spread.forward(s);
+  REQUIRE(result);
+  CHECK(result->rows[0].fault == ec::invalid_request);
+  CHECK(result->rows[0].fault_text.find("contrastive_hidden") != std::string::npos);
+}

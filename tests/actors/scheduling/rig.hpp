@@ -83,6 +83,14 @@ public:
     restart(depth);
   }
 
+  /// All KV is lost, as when a shard died, but the stages are the same.
+  void forget() {
+    flying.clear();
+    policy.lose_all();
+    check();
+    pipe.open(epoch_id{++epoch_}, static_cast<uint32_t>(stages.size()), limits.ahead ? 1 : 0);
+  }
+
   static new_sequence make(std::vector<int32_t> prompt, uint32_t count) {
     new_sequence s;
     s.prompt = std::move(prompt);

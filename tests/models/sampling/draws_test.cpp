@@ -71,6 +71,45 @@ TEST_CASE("draws follow the exact probabilities", "[models][sampling]") {
   CHECK(chi_square_per_degree(wide, p, 5000) < 2.8);
 }
 
+TEST_CASE("draws follow the exact probabilities behind every filter and combination of filters",
+          "[models][sampling]") {
+  auto p = sampling(12);
+  SECTION("min_p") {
+    p.min_p = 0.05f;
+  }
+  SECTION("typical_p") {
+    p.typical_p = 0.7f;
+  }
+  SECTION("epsilon_cutoff") {
+    p.epsilon_cutoff = 0.02f;
+  }
+  SECTION("eta_cutoff") {
+    p.eta_cutoff = 0.02f;
+  }
+  SECTION("top_k and min_p") {
+    p.top_k = 12;
+    p.min_p = 0.02f;
+  }
+  SECTION("top_p and typical_p at a high temperature") {
+    p.temperature = 2;
+    p.top_p = 0.9f;
+    p.typical_p = 0.9f;
+  }
+  SECTION("all of them behind penalties") {
+    p.temperature = 1.5f;
+    p.top_k = 30;
+    p.top_p = 0.98f;
+    p.min_p = 0.01f;
+    p.typical_p = 0.99f;
+    p.epsilon_cutoff = 0.001f;
+    p.eta_cutoff = 0.001f;
+    p.logit_bias = {{3, 2.0f}, {5, -1.5f}};
+    p.suppress_tokens = {0, 39};
+  }
+  // With a handful of degrees 3 is about the 99 % quantile; the seed is fixed.
+  CHECK(chi_square_per_degree(random_row(40, 3, 1.2f), p, 20000) < 3);
+}
+
 TEST_CASE("a draw is a function of seed, sequence index and position only", "[models][sampling]") {
   const auto row = random_row(3000, 9);
   auto p = sampling(5);
