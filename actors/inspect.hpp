@@ -36,7 +36,7 @@ TROUPE_INSPECT(step, x.epoch, x.id, x.rows, x.tokens, x.blocks, x.starts, x.copi
 TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.prompt_top,
                x.candidates, x.candidate_logprobs, x.candidate_keys, x.hidden, x.fault,
                x.fault_text)
-TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns)
+TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns, x.device_ns, x.turnaround_ns)
 TROUPE_INSPECT(search_params, x.kind, x.lanes, x.returned, x.length_penalty, x.stopping,
                x.penalty_alpha, x.embeddings)
 TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.search, x.stop_tokens,
@@ -82,7 +82,8 @@ namespace models {
 TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.shards, x.cpu_threads, x.max_model_len,
                x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences, x.max_step_tokens,
                x.random_seed, x.schedule_ahead, x.devices, x.device_map, x.gpu_memory_utilization,
-               x.cuda_graphs, x.batch_invariant, x.random_weights)
+               x.cuda_graphs, x.batch_invariant, x.random_weights, x.steps_in_flight,
+               x.kv_host_bytes, x.dummy_step_us)
 
 /// Between processes: dtype, shape and raw bytes. Within one, CAF copies the handle and never asks.
 template <class Inspector>

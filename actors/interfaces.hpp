@@ -54,6 +54,7 @@ CAF_ADD_ATOM(troupe, troupe, reserve_atom, "reserve")
 CAF_ADD_ATOM(troupe, troupe, route_atom, "route")
 CAF_ADD_ATOM(troupe, troupe, collect_atom, "collect")
 CAF_ADD_ATOM(troupe, troupe, scale_atom, "scale")
+CAF_ADD_ATOM(troupe, troupe, idle_atom, "idle")
 
 namespace troupe {
 
@@ -124,7 +125,9 @@ using shard_actor = caf::typed_actor<
     // to this scheduler. Whatever belongs to an older epoch is dropped.
     caf::reacts_to<wire_atom, epoch_id, caf::actor, caf::actor>,
     // From its own device: the step that was launched is over, its result can be had.
-    caf::reacts_to<collect_atom, epoch_id, step_id>>;
+    caf::reacts_to<collect_atom, epoch_id, step_id>,
+    // INTERNAL: time to look whether nothing was asked of it for a while.
+    caf::reacts_to<idle_atom>>;
 
 /// Collects ready sequences and drives the shards, as many steps at a time as there are shards; one
 /// more where steps are scheduled ahead.
@@ -149,6 +152,8 @@ using scheduler_actor = caf::typed_actor<
     caf::reacts_to<drain_atom, caf::error>, caf::replies_to<status_atom>::with<scheduler_load>,
     // INTERNAL: a waiting sequence's slot timeout has passed.
     caf::reacts_to<timeout_atom, sequence_id>,
+    // INTERNAL: the device is about to be done with this step and needs the next.
+    caf::reacts_to<timeout_atom, step_id>,
     // INTERNAL: starts steps with whatever arrived before this message.
     caf::reacts_to<tick_atom>>;
 

@@ -68,6 +68,10 @@ void make_scheduler(model_ptr self) {
   options.limits.block_tokens = plan.kv_block_tokens;
   options.limits.prefix_cache = state.spec.prefix_cache;
   options.limits.ahead = plan.schedules_ahead && plan.stages.size() == 1;
+  if (auto measured = plan.block_move_ns)
+    options.limits.swap = {.host_blocks = plan.kv_host_blocks,
+                           .block_ns = [measured] { return static_cast<double>(*measured); }};
+  options.limits.steps_in_flight = state.spec.load.steps_in_flight;
   options.needs_host = plan.needs_host;
   options.metrics = state.metrics;
   options.model = state.numbers;

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <utility>
 
+#include "troupe/actors/scheduling/departure.hpp"
+
 namespace troupe {
 
 namespace {
@@ -43,6 +45,7 @@ void report(scheduler_ptr self) {
   const auto& now = state.policy->counts();
   auto& before = state.reported;
   m.preemptions.add(now.preemptions - before.preemptions);
+  m.swaps.add(now.swaps_out - before.swaps_out);
   m.replays.add(now.replays - before.replays);
   m.step_faults.add(now.step_faults - before.step_faults);
   m.row_faults.add(now.row_faults - before.row_faults);
@@ -235,12 +238,30 @@ void note_starts(scheduler_state& state, const step& s, caf::actor_clock::time_p
       }
 }
 
+/// Whether the next step stays back, so that whoever arrives while the device is busy can join it.
+bool stays_back(scheduler_ptr self, caf::actor_clock::time_point now) {
+  auto& state = self->state;
+  if (state.started.empty() || !state.policy->awaits_company(state.steps.depth()))
+    return false;
+  const auto& [running, launched] = state.started.front();
+  const auto since = std::max(now - std::max(launched, state.last_landing),
+                              caf::actor_clock::duration_type::zero());
+  const auto left = scheduling::time_to_departure(
+      state.policy->expected_ns(),
+      static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(since).count()));
+  if (!left)
+    return false;
+  if (*left != UINT64_MAX && std::exchange(state.departure_timer, running) != running)
+    self->delayed_send(self, std::chrono::nanoseconds{*left}, timeout_atom_v, running);
+  return true;
+}
+
 void tick(scheduler_ptr self) {
   auto& state = self->state;
   state.ticking = false;
   auto begin = self->clock().now();
   uint32_t splits = 0;
-  while (state.steps.has_room()) {
+  while (state.steps.has_room() && !stays_back(self, begin)) {
     step s;
     if (!state.policy->next(state.steps.depth(), s))
       break;
@@ -272,6 +293,10 @@ void record_step(scheduler_ptr self, const step_result& result) {
     auto& m = *state.options.model;
     m.steps.add();
     m.compute_time.observe(static_cast<double>(result.compute_ns) * 1e-9);
+    if (result.device_ns > 0)
+      m.device_time.observe(static_cast<double>(result.device_ns) * 1e-9);
+    if (result.turnaround_ns > 0)
+      m.turnaround.observe(static_cast<double>(result.turnaround_ns) * 1e-9);
     if (place != state.started.end())
       m.step_time.observe(seconds(self->clock().now() - place->second));
   }
@@ -284,6 +309,7 @@ void take_result(scheduler_ptr self, step_result& result) {
   if (!state.steps.land(result.epoch, result.id))
     return;
   record_step(self, result);
+  state.last_landing = self->clock().now();
   state.policy->apply(result, state.events);
   deliver(self);
   schedule_tick(self);
@@ -320,6 +346,18 @@ void lose_shards(scheduler_ptr self) {
   report(self);
 }
 
+/// Fewer steps in flight than shards make larger ones, since decode rows are spread over them.
+void open_pipeline(scheduler_ptr self, epoch_id epoch) {
+  auto& state = self->state;
+  const auto& limits = state.options.limits;
+  const auto wished = limits.steps_in_flight;
+  const auto shards = static_cast<uint32_t>(state.shards.size());
+  if (limits.ahead)
+    state.steps.open(epoch, shards, wished > 0 ? wished - 1 : 1);
+  else
+    state.steps.open(epoch, wished > 0 && shards > 0 ? wished : shards);
+}
+
 void wire(scheduler_ptr self, epoch_id epoch, std::vector<shard_actor>& shards) {
   auto& state = self->state;
   lose_shards(self);
@@ -327,8 +365,7 @@ void wire(scheduler_ptr self, epoch_id epoch, std::vector<shard_actor>& shards) 
   state.shards = std::move(shards);
   for (const auto& shard : state.shards)
     self->monitor(shard);
-  state.steps.open(epoch, static_cast<uint32_t>(state.shards.size()),
-                   state.options.limits.ahead ? 1 : 0);
+  open_pipeline(self, epoch);
   state.refusal = caf::none;
   if (state.options.model)
     state.options.model->epoch.set(static_cast<int64_t>(epoch));
@@ -412,6 +449,11 @@ scheduler_actor::behavior_type scheduler(scheduler_ptr self, scheduler_options o
         count_sent(self, actor_kind::scheduler);
         count_handled(self);
         expire(self, id);
+      },
+      [self](timeout_atom, step_id) {
+        count_sent(self, actor_kind::scheduler);
+        count_handled(self);
+        schedule_tick(self);
       },
       [self](tick_atom) {
         count_handled(self);

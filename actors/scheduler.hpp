@@ -44,6 +44,8 @@ struct scheduler_state {
   /// The sequences of each receiver, which is monitored once.
   std::unordered_map<caf::actor_addr, std::vector<sequence_id>> watched;
   std::vector<std::pair<step_id, caf::actor_clock::time_point>> started; ///< Steps in flight.
+  caf::actor_clock::time_point last_landing{}; ///< When a step was last over.
+  step_id departure_timer{};                   ///< The running step for whose end a timer was set.
   std::vector<std::pair<sequence_id, uint32_t>>
       untimed;                                    ///< Wait, with a slot timeout (ms) not armed yet.
   std::vector<scheduling::sequence_event> events; ///< Reused.

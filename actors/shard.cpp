@@ -45,6 +45,27 @@ auto run_guarded(F&& f) -> decltype(guarded(ec::step_fault, f)) {
   }
 }
 
+// -- idle time -----------------------------------------------------------------------------------
+
+void look_for_idle_time(shard_ptr self, std::chrono::milliseconds after) {
+  if (self->state.stage && self->state.stage->has_idle_work())
+    self->delayed_send(self, after, idle_atom_v);
+}
+
+/// One piece at a time, so that a step that comes waits for no more than that.
+void use_idle_time(shard_ptr self) {
+  auto& state = self->state;
+  const auto rest = state.options.idle_after;
+  if (!state.steps.empty() || !state.running.empty() || clock::now() - state.last_step < rest)
+    return look_for_idle_time(self, rest);
+  auto more = run_guarded([&] { return state.stage->idle_work(); });
+  if (more && *more)
+    self->send(self, idle_atom_v);
+  // Steps do without what was to be prepared; should they fail as well, they say so themselves.
+  else if (!more && code_of(more.error()) == ec::device_lost)
+    self->quit(more.error());
+}
+
 // -- loading -------------------------------------------------------------------------------------
 
 caf::expected<std::unique_ptr<models::stage>> load_stage(shard_ptr self) {
@@ -82,6 +103,7 @@ void load(shard_ptr self) {
   if (stage) {
     self->state.stage = std::move(*stage);
     self->send(options.owner, loaded_atom_v, options.index);
+    look_for_idle_time(self, options.idle_after);
   } else {
     self->send(options.owner, fault_atom_v, options.index, stage.error());
     self->quit(stage.error());
@@ -159,6 +181,7 @@ void run_step(shard_ptr self, const step& s, const models::activation& input) {
   note(self, shard_event::kind::begin, s.epoch, s.id);
   const auto begin = clock::now();
   auto output = launch(self, s, input);
+  const auto turning = std::exchange(state.turning, std::nullopt);
   if (!output)
     return report_fault(self, s.epoch, s.id, output.error());
   if (state.next) {
@@ -169,7 +192,8 @@ void run_step(shard_ptr self, const step& s, const models::activation& input) {
     note(self, shard_event::kind::end, s.epoch, s.id);
     answer(self, s.epoch, s.id, std::move(*output->result), clock::now() - begin);
   } else {
-    state.running.push_back({s.epoch, s.id, begin});
+    const auto turnaround = turning ? clock::now() - *turning : clock::duration{0};
+    state.running.push_back({s.epoch, s.id, begin, static_cast<uint64_t>(turnaround.count())});
   }
 }
 
@@ -180,13 +204,17 @@ void collect(shard_ptr self, epoch_id epoch, step_id id) {
                             [&](const auto& x) { return x.epoch == epoch && x.id == id; });
   if (place == state.running.end())
     return;
+  const auto found = clock::now();
   const auto begin = std::max(place->begin, state.last_end);
+  const auto turnaround = place->turnaround_ns;
   state.running.erase(place);
   auto result = run_guarded([&] { return state.stage->collect(id); });
-  state.last_end = clock::now();
+  state.last_step = state.last_end = clock::now();
   if (!result)
     return report_fault(self, epoch, id, result.error());
   note(self, shard_event::kind::end, epoch, id);
+  result->turnaround_ns = turnaround;
+  state.turning = found;
   answer(self, epoch, id, std::move(*result), state.last_end - begin);
 }
 
@@ -231,6 +259,7 @@ void take_step(shard_ptr self, step& s) {
   auto& state = self->state;
   if (is_over(state, s.epoch, s.id))
     return;
+  state.last_step = clock::now();
   state.steps.push_back({std::move(s), false});
   advance(self);
 }
@@ -291,6 +320,10 @@ shard_actor::behavior_type shard(shard_ptr self, shard_options options) {
       [self](collect_atom, epoch_id epoch, step_id id) {
         count_handled(self);
         collect(self, epoch, id);
+      },
+      [self](idle_atom) {
+        // Nobody counts it: it lies with the clock most of the time.
+        use_idle_time(self);
       },
   };
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <vector>
 
@@ -45,6 +46,8 @@ struct shard_options {
   std::stop_token stop;           ///< Ends loading early: checked at every report of progress.
   telemetry::metrics_ptr metrics; ///< May be null.
   std::function<void(const shard_event&)> log; ///< Called on the shard's thread; may be empty.
+  /// The stage does what makes later steps faster after so long without a step.
+  std::chrono::milliseconds idle_after{250};
 };
 
 struct shard_state {
@@ -72,9 +75,14 @@ struct shard_state {
     epoch_id epoch{};
     step_id id{};
     std::chrono::steady_clock::time_point begin;
+    uint64_t turnaround_ns = 0;
   };
   std::deque<launched_step> running;
   std::chrono::steady_clock::time_point last_end{}; ///< Of a step that ran without us.
+
+  /// When the last step was found to be over, until the next one is launched.
+  std::optional<std::chrono::steady_clock::time_point> turning;
+  std::chrono::steady_clock::time_point last_step{}; ///< When a step last came or ended.
 
   step_id finished{};   ///< The last step that left `steps`; ids only grow.
   bool ran_any = false; ///< `finished` means something.

@@ -25,6 +25,7 @@ foreach(header ${public_headers})
 endforeach()
 
 install(TARGETS troupe_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT runtime)
+install(FILES packaging/systemd/troupe.service COMPONENT runtime DESTINATION lib/systemd/system)
 install(TARGETS troupe_shared
         LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT runtime NAMELINK_COMPONENT dev)
 install(FILES ${CMAKE_BINARY_DIR}/man/troupe.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT runtime)

@@ -25,6 +25,16 @@ reply handler_error(int status, std::string_view message) {
   return out;
 }
 
+/// What a pipeline's handler reports: {"code", "message", "error"}.
+reply pipeline_error(int status, std::string_view message) {
+  auto out = handler_error(status, message);
+  out.body = "{\"code\": " + std::to_string(status) +
+             ", \"message\": \"invoke handler failure\", \"error\": ";
+  json::append_string(out.body, message);
+  out.body += '}';
+  return out;
+}
+
 std::string_view openai_type(int status) {
   switch (status) {
   case 401:
@@ -105,6 +115,25 @@ reply lmi_reply(const dialect_settings& settings, std::string_view model, const 
   default:
     return lmi_error(settings.server_error_status, "EngineException", text);
   }
+}
+
+reply pipeline_reply(const dialect_settings& settings, std::string_view model,
+                     const caf::error& why) {
+  switch (code_of(why)) {
+  case ec::invalid_request:
+    if (lacks_model_name(model, why))
+      break;
+    [[fallthrough]];
+  case ec::prompt_too_long:
+  case ec::template_failed:
+  case ec::row_fault:
+  case ec::step_fault:
+  case ec::device_lost:
+    return pipeline_error(424, text_of(why));
+  default:
+    break;
+  }
+  return lmi_reply(settings, model, why);
 }
 
 int openai_status(ec code) {
@@ -271,9 +300,12 @@ reply problem_reply(error_style style, const problem& why) {
     return openai_error(400, to_string_view(ec::invalid_request), why.message, why.parameter);
   case error_style::tgi:
     return tgi_error(422, "validation", "Input validation error: " + why.message);
-  default:
-    return handler_error(424, std::string{parse_prefix} + why.message);
+  case error_style::pipeline:
+    return pipeline_error(424, why.message);
+  case error_style::lmi:
+    break;
   }
+  return handler_error(424, std::string{parse_prefix} + why.message);
 }
 
 reply error_reply(error_style style, const dialect_settings& settings, std::string_view model,
@@ -283,9 +315,12 @@ reply error_reply(error_style style, const dialect_settings& settings, std::stri
     return openai_reply(model, why);
   case error_style::tgi:
     return tgi_reply(model, why);
-  default:
-    return lmi_reply(settings, model, why);
+  case error_style::pipeline:
+    return pipeline_reply(settings, model, why);
+  case error_style::lmi:
+    break;
   }
+  return lmi_reply(settings, model, why);
 }
 
 bool is_model_failure(ec code) {

@@ -53,35 +53,53 @@ void submit(relay_ptr self, const engine_actor& engine, generation_request reque
 
 } // namespace
 
-relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation_request request,
-                                 std::shared_ptr<event_port> port, uint32_t part,
-                                 telemetry::metrics_ptr metrics) {
-  self->state.port = std::move(port);
-  self->state.part = part;
-  self->state.metrics = std::move(metrics);
-  self->set_down_handler([self](const caf::down_msg& down) {
-    fail(self, caf::make_error(ec::internal, "the request ended without an answer: " +
+relay::relay(caf::actor_config& config, engine_actor engine, generation_request request,
+             std::shared_ptr<event_port> port, uint32_t part, telemetry::metrics_ptr metrics)
+    : super(config), port_(std::move(port)), part_(part), metrics_(std::move(metrics)),
+      engine_(std::move(engine)), request_(std::move(request)) {
+  state.port = port_;
+  state.part = part_;
+  state.metrics = metrics_;
+}
+
+void relay::enqueue(caf::mailbox_element_ptr message, caf::execution_unit* by) {
+  auto& content = message->content();
+  if (content.match_elements<event_batch>() && !content.shared()) {
+    auto& events = content.get_mutable_as<event_batch>(0);
+    if (!events.complete && !events.failure) {
+      if (metrics_)
+        metrics_->crossed(actor_kind::sink);
+      port_->push(part_, std::move(events));
+      return;
+    }
+  }
+  super::enqueue(std::move(message), by);
+}
+
+relay::behavior_type relay::make_behavior() {
+  set_down_handler([this](const caf::down_msg& down) {
+    fail(this, caf::make_error(ec::internal, "the request ended without an answer: " +
                                                  caf::to_string(down.reason)));
   });
-  submit(self, engine, std::move(request));
+  submit(this, std::exchange(engine_, nullptr), std::move(request_));
   return {
-      [self](event_batch& events) {
-        if (self->state.metrics)
-          self->state.metrics->crossed(actor_kind::sink);
-        deliver(self, std::move(events));
+      [this](event_batch& events) {
+        if (state.metrics)
+          state.metrics->crossed(actor_kind::sink);
+        deliver(this, std::move(events));
       },
-      [self](credit_atom, uint32_t weight) {
-        if (self->state.request)
-          self->send(self->state.request, credit_atom_v, weight);
+      [this](credit_atom, uint32_t weight) {
+        if (state.request)
+          send(state.request, credit_atom_v, weight);
         else
-          self->state.early_credit += weight;
+          state.early_credit += weight;
       },
-      [self](cancel_atom) {
+      [this](cancel_atom) {
         // It stays until its request is gone; what still comes is dropped.
-        self->state.ended = true;
-        self->state.port.reset();
-        if (self->state.request)
-          self->send(self->state.request, cancel_atom_v);
+        state.ended = true;
+        state.port.reset();
+        if (state.request)
+          send(state.request, cancel_atom_v);
       },
   };
 }
@@ -173,7 +191,7 @@ public:
   std::unique_ptr<engine_ticket> submit(generation_request request,
                                         std::shared_ptr<event_port> port, uint32_t part) override {
     return std::make_unique<relay_ticket>(
-        system_.spawn(relay, engine_, std::move(request), std::move(port), part, state_->metrics));
+        system_.spawn<relay>(engine_, std::move(request), std::move(port), part, state_->metrics));
   }
 
   void ask(engine_query query, answer_function answer) override {

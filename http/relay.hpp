@@ -28,9 +28,29 @@ struct relay_state {
 
 using relay_ptr = relay_actor::stateful_pointer<relay_state>;
 
-relay_actor::behavior_type relay(relay_ptr self, engine_actor engine, generation_request request,
-                                 std::shared_ptr<event_port> port, uint32_t part,
-                                 telemetry::metrics_ptr metrics);
+/// Events on the way, which are nearly all of its messages, it hands to the port on the thread of
+/// whoever sends them: a turn of its own for each would cost more than all else about a token. What
+/// ends the request waits for its turn, behind them.
+class relay final : public relay_actor::stateful_base<relay_state> {
+public:
+  using super = relay_actor::stateful_base<relay_state>;
+
+  relay(caf::actor_config& config, engine_actor engine, generation_request request,
+        std::shared_ptr<event_port> port, uint32_t part, telemetry::metrics_ptr metrics);
+
+  void enqueue(caf::mailbox_element_ptr message, caf::execution_unit* by) override;
+
+protected:
+  behavior_type make_behavior() override;
+
+private:
+  // Read by senders' threads, also when the state is gone already.
+  const std::shared_ptr<event_port> port_;
+  const uint32_t part_;
+  const telemetry::metrics_ptr metrics_;
+  engine_actor engine_;
+  generation_request request_;
+};
 
 /// The link to an engine actor.
 std::unique_ptr<engine_link> link_engine(caf::actor_system& system, engine_actor engine,

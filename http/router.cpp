@@ -8,6 +8,7 @@
 #include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/dialects/openai_chat.hpp"
 #include "troupe/http/dialects/openai_completions.hpp"
+#include "troupe/http/dialects/pipeline.hpp"
 #include "troupe/http/dialects/tgi.hpp"
 #include "troupe/http/dialects/tokenize.hpp"
 #include "troupe/http/json/write.hpp"
@@ -41,12 +42,13 @@ reply wrong_method(error_style style) {
 /// An inference request's body as a JSON value, and what forms say beside it.
 struct payload {
   json::value body;
-  std::string model; ///< Form part model_name.
+  std::string model{};     ///< Form part model_name.
+  std::string list_type{}; ///< Set: a type whose body is a list of inputs.
 };
 
-json::value with_inputs(std::string text) {
+json::value with_inputs(json::value inputs) {
   json::object out;
-  out.emplace_back("inputs", std::move(text));
+  out.emplace_back("inputs", std::move(inputs));
   return json::value{std::move(out)};
 }
 
@@ -62,33 +64,36 @@ std::variant<payload, problem> read_form(std::string_view type, std::string_view
     else if (part.name == "data" || !data)
       data = &part;
   }
-  out.body = with_inputs(data ? data->content : std::string{});
+  out.body = with_inputs(json::value{data ? data->content : std::string{}});
   return out;
 }
 
-/// Contract http.md §4.2. Text generation takes one string, so what becomes a list is refused here.
+/// Contract http.md §4.2.
 /// @param json_only OpenAI's and TGI's routes.
 std::variant<payload, problem> read_payload(const request& r, bool json_only) {
   auto* given = r.header("content-type");
   auto type = given ? lower(*given) : std::string{};
   auto json = type.empty() || type.find("json") != std::string::npos;
   if (json && r.body.empty() && !json_only)
-    return payload{with_inputs({}), {}};
+    return payload{with_inputs(json::value{std::string{}})};
   if (json) {
     auto parsed = json::parse(r.body);
     if (!parsed)
       return problem{"", text_of(parsed.error())};
-    return payload{std::move(*parsed), {}};
+    return payload{std::move(*parsed)};
   }
   if (json_only)
     return problem{"", "send the body as JSON with Content-Type: application/json, not " + type};
-  if (type.find("text/csv") != std::string::npos || type.find("text/plain") != std::string::npos)
+  if (type.find("text/plain") != std::string::npos)
+    return payload{.body = with_inputs(json::array{json::value{json::valid_utf8(r.body)}}),
+                   .list_type = "text/plain"};
+  if (type.find("text/csv") != std::string::npos)
     return problem{"inputs", "inputs must be a string: a " + type.substr(0, type.find(';')) +
                                  " body is a list of them"};
   if (type.find("multipart/form-data") != std::string::npos ||
       type.find("x-www-form-urlencoded") != std::string::npos)
     return read_form(*given, r.body);
-  return payload{with_inputs(json::valid_utf8(r.body)), {}};
+  return payload{with_inputs(json::value{json::valid_utf8(r.body)})};
 }
 
 /// A query parameter, or a header of that name.
@@ -158,9 +163,11 @@ std::variant<job_context, reply> read_context(const front_state& state, const re
 using parser = parsed_job (*)(const json::value&, const job_context&);
 
 /// "messages" makes a chat of any inference request, "prompt" without "inputs" a completion.
-parser choose_parser(const json::value& body) {
+parser choose_parser(const json::value& body, bool pipeline) {
   if (body.find("messages"))
     return parse_chat;
+  if (pipeline)
+    return parse_pipeline;
   return body.find("prompt") && !body.find("inputs") ? parse_completions : parse_lmi;
 }
 
@@ -194,8 +201,14 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   auto context = read_context(state, r, to, style);
   if (auto* refusal = std::get_if<reply>(&context))
     return std::move(*refusal);
-  auto job =
-      (parse ? parse : choose_parser(given.body))(given.body, std::get<job_context>(context));
+  auto& about = std::get<job_context>(context);
+  const bool pipeline = style == error_style::lmi && about.settings.pipeline;
+  if (pipeline)
+    style = error_style::pipeline;
+  else if (!given.list_type.empty())
+    return refused({"inputs", "inputs must be a string: a " + given.list_type +
+                                  " body is a list of them"});
+  auto job = (parse ? parse : choose_parser(given.body, pipeline))(given.body, about);
   if (auto* why = std::get_if<problem>(&job))
     return refused(*why);
   auto& out = std::get<generation_job>(job);

@@ -36,7 +36,7 @@ std::string host_name() {
 
 uint32_t thread_count(uint32_t wanted) {
   constexpr uint32_t most = 8;
-  return wanted > 0 ? wanted : std::clamp(std::thread::hardware_concurrency() / 4, 1u, most);
+  return wanted > 0 ? wanted : std::clamp(std::thread::hardware_concurrency() / 8, 1u, most);
 }
 
 size_t connection_limit(uint32_t wanted) {

@@ -14,15 +14,22 @@ namespace troupe::http {
 
 /// How the text-generation routes read and answer (contract http.md §4, §5).
 struct dialect_settings {
-  std::string default_model;                ///< Shown as "model" where the request names none.
-  std::string output_formatter;             ///< option.output_formatter; empty = by `stream`.
-  bool tgi_compat = false;                  ///< option.tgi_compat
-  std::string decoding_strategy = "greedy"; ///< option.decoding_strategy: greedy or sample.
-  std::vector<std::string> stop_sequences;  ///< option.stop_sequence, added to every request's.
+  std::string default_model;    ///< Shown as "model" where the request names none.
+  std::string output_formatter; ///< option.output_formatter; empty = by `stream`.
+  bool tgi_compat = false;      ///< option.tgi_compat
+  /// option.decoding_strategy: greedy, sample or contrastive.
+  std::string decoding_strategy = "greedy";
+  bool contrastive_embeddings = false;     ///< option.contrastive_hidden is embedding.
+  std::vector<std::string> stop_sequences; ///< option.stop_sequence, added to every request's.
   /// option.openai_finish_reasons: forces OpenAI's words (true) or LMI's (false) on every chat
   /// route; unset = by route.
   std::optional<bool> openai_finish_reasons;
-  bool trust_request_template = false; ///< Requests may bring a chat_template of their own.
+  /// option.rolling_batch is disable: what is not a chat speaks as a transformers pipeline does.
+  bool pipeline = false;
+  std::string generation_config; ///< The model's generation_config.json; pipeline mode only.
+  enum class streaming : uint8_t { off, pieces, with_prompt };
+  streaming legacy_streaming = streaming::off; ///< option.enable_streaming; pipeline mode only.
+  bool trust_request_template = false;         ///< Requests may bring a chat_template of their own.
 
   uint32_t slot_timeout_ms = 120'000; ///< option.predict_timeout; 0 = none.
   /// A whole request's time; 0 = none. Without rolling batch it is option.predict_timeout.

@@ -190,11 +190,19 @@ public:
   /// shape. False: the caller calls the operations, then `end_pass`.
   virtual bool replay() { return false; }
   virtual void end_pass() {}
+  /// Whether there are steps that `rehearse` can prepare for.
+  virtual bool has_rehearsals() const { return false; }
+  /// Takes the place of `begin_step` for a step without any sequence, whose operations prepare the
+  /// device for steps of its shape. The caller goes on as after `begin_step`, all rows picked.
+  /// @returns Rows of the matrices of this step. @pre has_rehearsals()
+  virtual size_t rehearse() { return 0; }
   /// Nothing more belongs to this step. @param done May be null; called once, from any thread, when
   /// `wait` will not block.
   virtual step_ticket finish_step(std::function<void()> done) = 0;
   /// Waits for a step and fills the results of its draws. Each ticket once, in their order.
   virtual void wait(step_ticket ticket) = 0;
+  /// How long the device was busy with the step last waited for; 0 = it cannot tell.
+  virtual uint64_t device_ns() const { return 0; }
   /// Whether `finish_step` returns long before the step is done.
   virtual bool runs_ahead() const { return false; }
 

@@ -108,6 +108,47 @@ public:
     if (auto done = on_device([&] { return bookkeeping(s); }); !done)
       throw std::runtime_error{text_of(done.error())};
   }
+  caf::expected<uint64_t> measure_block_move() override {
+    return on_device([&] {
+      constexpr uint32_t rounds = 8;
+      const uint32_t blocks = std::min(shape_.blocks, 16u);
+      uint64_t best = UINT64_MAX;
+      // The first rounds also take the memory that is moved into.
+      for (uint32_t i = 0; i < rounds; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        device_->begin_step({});
+        for (uint32_t b = 0; b < blocks; ++b)
+          device_->swap_out(b, b);
+        for (uint32_t b = 0; b < blocks; ++b)
+          device_->swap_in(b, b);
+        device_->wait(device_->finish_step(nullptr));
+        const auto took = std::chrono::steady_clock::now() - begin;
+        best = std::min(best, static_cast<uint64_t>(took.count()) / (2 * blocks));
+      }
+      return std::max<uint64_t>(best, 1);
+    });
+  }
+
+  bool has_idle_work() const override { return device_->has_rehearsals(); }
+
+  caf::expected<bool> idle_work() override {
+    return on_device([&] {
+      if (!device_->has_rehearsals())
+        return false;
+      hidden_wanted_.clear(); // those of the last step
+      const size_t count = device_->rehearse();
+      auto hidden = device_->matrix(scratch::hidden, count, config().hidden);
+      if (!device_->replay()) {
+        run_layers(hidden);
+        for (size_t first = 0; range_.ends && first < count; first += device_->logits_rows())
+          device_->sample(logits_of(select(hidden, first)), first);
+        device_->end_pass();
+      }
+      device_->wait(device_->finish_step(nullptr));
+      return device_->has_rehearsals();
+    });
+  }
+
   uint64_t weight_bytes() const override { return device_->weight_bytes(); }
   uint64_t kv_bytes() const override { return device_->kv_bytes(); }
 
@@ -157,6 +198,7 @@ private:
       device_->wait(awaited->ticket);
       awaited->result.compute_ns =
           static_cast<uint64_t>((std::chrono::steady_clock::now() - awaited->begin).count());
+      awaited->result.device_ns = device_->device_ns();
       return std::move(awaited->result);
     });
     spare_.push_back(std::move(awaited));
@@ -267,19 +309,23 @@ private:
       if (!range_.begins)
         device_->receive(input, hidden);
       if (!device_->replay()) {
-        if (range_.begins)
-          device_->embed(*weights_.embedding, weights_.positions.get(), hidden);
-        for (const auto& wanted : hidden_wanted_)
-          if (wanted.embedding)
-            device_->read_row(hidden, wanted.token, wanted.into);
-        for (uint32_t layer = 0; layer < range_.count(); ++layer)
-          run_layer(layer, hidden);
+        run_layers(hidden);
         if (range_.ends)
           answer(hidden, awaited);
         device_->end_pass();
       }
     }
     return range_.ends ? activation{} : device_->send(hidden, tokens);
+  }
+
+  void run_layers(tensor_view hidden) {
+    if (range_.begins)
+      device_->embed(*weights_.embedding, weights_.positions.get(), hidden);
+    for (const auto& wanted : hidden_wanted_)
+      if (wanted.embedding)
+        device_->read_row(hidden, wanted.token, wanted.into);
+    for (uint32_t layer = 0; layer < range_.count(); ++layer)
+      run_layer(layer, hidden);
   }
 
   void run_layer(uint32_t layer, tensor_view hidden) {
@@ -383,13 +429,10 @@ private:
   }
 
   void answer(tensor_view hidden, const awaited_step& awaited) {
-    const auto& c = config();
     auto next_draw = awaited.draws.begin();
     for (size_t first = 0; first < picked_.size(); first += device_->logits_rows()) {
       const auto end = std::min(first + device_->logits_rows(), picked_.size());
-      const auto rows = device_->group_rows(first);
-      auto selected = device_->matrix(scratch::selected, rows, c.hidden);
-      device_->norm_picked(*weights_.final_norm, hidden, first, selected);
+      auto selected = select(hidden, first);
       for (const auto& wanted : hidden_wanted_)
         if (!wanted.embedding && wanted.picked >= first && wanted.picked < end)
           device_->read_row(selected, wanted.picked - first, wanted.into);
@@ -398,10 +441,21 @@ private:
       if (next_draw == group_end)
         continue;
       next_draw = group_end;
-      auto logits = device_->matrix(scratch::logits, rows, c.vocabulary);
-      device_->linear(*weights_.head, selected, logits, false);
-      device_->sample(logits, first);
+      device_->sample(logits_of(selected), first);
     }
+  }
+
+  /// The group of picked tokens that begins at `first`, normalised.
+  tensor_view select(tensor_view hidden, size_t first) {
+    auto selected = device_->matrix(scratch::selected, device_->group_rows(first), config().hidden);
+    device_->norm_picked(*weights_.final_norm, hidden, first, selected);
+    return selected;
+  }
+
+  tensor_view logits_of(tensor_view selected) {
+    auto logits = device_->matrix(scratch::logits, selected.rows, config().vocabulary);
+    device_->linear(*weights_.head, selected, logits, false);
+    return logits;
   }
 
   std::shared_ptr<const decoder_model> model_;

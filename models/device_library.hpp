@@ -52,7 +52,7 @@ struct device_backend_options {
 };
 
 /// Counts the changes of `device_entry` and of everything that it mentions.
-inline constexpr uint32_t device_abi = 1;
+inline constexpr uint32_t device_abi = 2;
 
 /// What the library exports, through `troupe_cuda_entry`.
 struct device_entry {

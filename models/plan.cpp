@@ -90,6 +90,34 @@ caf::expected<std::vector<device_description>> find_devices(const device_wish& w
   return allowed_devices(wish, *there);
 }
 
+/// Has each stage measure its moves when it is made.
+void plan_host_memory(model_plan& plan, const load_options& options, bool on_device) {
+  auto bytes = options.kv_host_bytes;
+  if (bytes == host_bytes_by_device)
+    bytes = on_device ? std::min(available_memory() / 4, plan.kv_blocks * plan.kv_block_bytes) : 0;
+  plan.kv_host_blocks = static_cast<uint32_t>(
+      std::min<uint64_t>(bytes / std::max<uint64_t>(plan.kv_block_bytes, 1), UINT32_MAX));
+  if (plan.kv_host_blocks == 0)
+    return;
+  plan.block_move_ns = std::make_shared<std::atomic<uint64_t>>(0);
+  plan.description.push_back("host memory for the KV of preempted sequences: up to " +
+                             mebibytes(plan.kv_host_blocks * plan.kv_block_bytes));
+  for (auto& make : plan.stages)
+    make = [make = std::move(make), slowest = plan.block_move_ns](
+               const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {
+      auto made = make(progress);
+      if (!made)
+        return made;
+      const auto took = (*made)->measure_block_move();
+      if (!took)
+        return took.error();
+      auto known = slowest->load();
+      while (known < *took && !slowest->compare_exchange_weak(known, *took)) {
+      }
+      return made;
+    };
+}
+
 caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> model,
                                           const load_options& options,
                                           const std::vector<device_description>& devices,
@@ -136,6 +164,7 @@ caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> m
           return make_decoder_stage(stage_options, std::move(*device), progress);
         });
   }
+  plan_host_memory(plan, options, true);
   return plan;
 }
 
@@ -233,6 +262,7 @@ caf::expected<model_plan> plan_model(const load_options& wished) {
           return make_decoder_stage(stage_options, std::move(*device), progress);
         });
   }
+  plan_host_memory(plan, options, false);
   return plan;
 }
 

@@ -46,6 +46,9 @@ inline constexpr uint32_t by_device = UINT32_MAX;
 /// In place of a number of shards: one for each device, or for each core on the CPU.
 inline constexpr uint32_t all_devices = UINT32_MAX - 1;
 
+/// In place of bytes of host memory: what suits the device.
+inline constexpr uint64_t host_bytes_by_device = UINT64_MAX;
+
 /// How a model is to be loaded.
 struct load_options {
   std::string folder;     ///< Ignored by the dummy model.
@@ -58,16 +61,22 @@ struct load_options {
   double gpu_memory_utilization = 0.90; ///< Share of a GPU's memory that may be in use.
   bool cuda_graphs = true;              ///< Record decode steps and replay them.
   bool batch_invariant = false; ///< On GPUs too a row's bits do not depend on its neighbours.
+  uint32_t dummy_step_us = 0; ///< The dummy model takes so long for a step, as a device would.
   bool random_weights = false;  ///< Weights are drawn, not read; `folder` needs no weight files.
   uint32_t cpu_threads = 0;     ///< Over all stages; 0 = all cores.
   uint32_t max_model_len = 0;   ///< 0 = the model's own.
   uint32_t kv_block_tokens = default_kv_block_tokens;
-  uint64_t kv_cache_bytes = 0;    ///< 0 = min(25 % of free RAM, max_sequences x context).
+  uint64_t kv_cache_bytes = 0; ///< 0 = min(25 % of free RAM, max_sequences x context).
+  /// Host memory for the KV of preempted sequences; host_bytes_by_device: none on the CPU, on GPUs
+  /// as much as the KV cache and no more than 25 % of free RAM.
+  uint64_t kv_host_bytes = host_bytes_by_device;
   uint32_t max_sequences = 32;    ///< max_rolling_batch_size.
   uint32_t max_step_tokens = 512; ///< Scratch is sized for this many tokens in one step.
   uint64_t random_seed = 0;
   /// The next step is issued before the last one's tokens are known.
   device_choice schedule_ahead = device_choice::by_device;
+  /// Steps in flight at a time; 0 = what keeps all stages busy.
+  uint32_t steps_in_flight = 0;
 };
 
 /// How far loading is. Called from the loading thread; must not block.
@@ -125,6 +134,19 @@ public:
   /// computing.
   virtual void skip(const step& s) = 0;
 
+  /// Whether `idle_work` has something to do.
+  virtual bool has_idle_work() const { return false; }
+
+  /// Does one piece of what makes later steps faster, such as recording a kind of step that is
+  /// likely to come. To be called while nothing is asked of the stage: takes about as long as two
+  /// steps, waits for its device, and changes no sequence. @returns whether something is left.
+  /// Errors: as `forward`.
+  virtual caf::expected<bool> idle_work() { return false; }
+
+  /// What moving one KV block to the host takes (ns), or back, as measured now: before the first
+  /// step only. 0 = it cannot be moved. Errors: as `forward`.
+  virtual caf::expected<uint64_t> measure_block_move() { return uint64_t{0}; }
+
   /// Bytes held for weights and for KV pages (allocated, touched or not).
   virtual uint64_t weight_bytes() const = 0;
   virtual uint64_t kv_bytes() const = 0;
@@ -137,8 +159,12 @@ using stage_factory = std::function<caf::expected<std::unique_ptr<stage>>(const 
 struct model_plan {
   model_info info;
   uint32_t kv_block_tokens = default_kv_block_tokens;
-  uint32_t kv_blocks = 0;            ///< On every stage.
-  uint64_t kv_block_bytes = 0;       ///< Of one block, over all stages.
+  uint32_t kv_blocks = 0;      ///< On every stage.
+  uint64_t kv_block_bytes = 0; ///< Of one block, over all stages.
+  uint32_t kv_host_blocks = 0; ///< Host memory for preempted sequences, in blocks.
+  /// What moving a block to the host takes (ns) on the slowest stage; 0 until all are loaded. Null
+  /// without `kv_host_blocks`.
+  std::shared_ptr<std::atomic<uint64_t>> block_move_ns;
   std::vector<stage_factory> stages; ///< In the order of their layers.
   std::vector<int32_t> devices;      ///< The GPU of each stage; empty: they are on the CPU.
   uint32_t max_step_tokens = 0;      ///< What was decided; 0 = as in the options.

@@ -167,6 +167,9 @@ struct step_result {
   step_id id{};
   std::vector<row_result> rows;
   uint64_t compute_ns = 0; ///< Time that the last shard computed.
+  uint64_t device_ns = 0;  ///< That its device was busy with it, where it can tell; else 0.
+  /// From the end of an earlier step, where the step waited for one, until it was on its device.
+  uint64_t turnaround_ns = 0;
 };
 
 } // namespace troupe

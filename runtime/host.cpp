@@ -21,9 +21,10 @@ struct host::configuration : caf::actor_system_config {
       configure_network(*this);
     // `stealing` burns a core while idle and has the longer latency tail.
     set("scheduler.policy", caf::atom("sharing"));
-    auto cores = static_cast<int64_t>(std::max(2u, std::thread::hardware_concurrency()));
+    // A step's tokens wake as many threads as there are, and each wake costs more than a token.
+    const int64_t few = std::thread::hardware_concurrency() >= 32 ? 4 : 2;
     auto actor_threads = server.integer("actor_threads");
-    set("scheduler.max-threads", actor_threads > 0 ? actor_threads : std::min<int64_t>(cores, 8));
+    set("scheduler.max-threads", actor_threads > 0 ? actor_threads : few);
   }
 };
 
@@ -77,6 +78,10 @@ caf::expected<model_status> host::load(const model_spec& spec) {
       bar.show(progress_of(*system_, engine_, spec.name));
   }
   return answer.get();
+}
+
+double host::progress(const std::string& name) {
+  return progress_of(*system_, engine_, name);
 }
 
 bool host::drain(std::chrono::milliseconds timeout) {

@@ -27,6 +27,9 @@ public:
   /// ec::cancelled. Errors: as engine_actor's load.
   caf::expected<model_status> load(const model_spec& spec);
 
+  /// How much of that model has been loaded, 0..1. Waits a second for the answer at most.
+  double progress(const std::string& name);
+
   /// Lets running requests finish for so long at most. A second signal ends the wait: what still
   /// runs then gets its error event at once. True when all have ended by themselves.
   bool drain(std::chrono::milliseconds timeout);

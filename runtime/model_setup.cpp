@@ -117,6 +117,22 @@ caf::expected<prepared_model> prepared(config::resolved resolved, const config::
   return out;
 }
 
+/// Without rolling batch requests are calls of a transformers pipeline.
+void set_pipeline(const config::settings& model, http::dialect_settings& to) {
+  using streaming = http::dialect_settings::streaming;
+  to.pipeline = true;
+  const auto& old_way = model.text("option.enable_streaming");
+  to.legacy_streaming = old_way == "true"          ? streaming::pieces
+                        : old_way == "huggingface" ? streaming::with_prompt
+                                                   : streaming::off;
+}
+
+/// What the model's folder says about generation; empty where it says nothing.
+std::string generation_config_of(const std::string& folder) {
+  std::ifstream file{fs::path{folder} / "generation_config.json"};
+  return {std::istreambuf_iterator<char>{file}, {}};
+}
+
 } // namespace
 
 models::source_options source_options_of(const config::settings& model,
@@ -155,8 +171,13 @@ caf::expected<prepared_model> prepare_model(const config::model_request& request
   auto outside = config::resolve_model(sources, server, {});
   if (!outside)
     return std::move(outside.error());
-  auto folder = models::fetch_model(request.url, source_options_of(outside->values, from.variables),
-                                    progress, stop);
+  std::vector<std::string> notices;
+  auto options_of = [&](const config::settings& model) {
+    auto options = source_options_of(model, from.variables);
+    options.warn = [&notices](const std::string& sentence) { notices.push_back(sentence); };
+    return options;
+  };
+  auto folder = models::fetch_model(request.url, options_of(outside->values), progress, stop);
   if (!folder)
     return std::move(folder.error());
   auto resolved = config::resolve_model(sources, server, *folder);
@@ -175,6 +196,8 @@ caf::expected<prepared_model> prepare_model(const config::model_request& request
   else if (!out->settings.has("option.served_model_name"))
     out->spec.name = config::inferred_name(request.url);
   out->dialect.default_model = out->spec.name;
+  if (out->dialect.pipeline)
+    out->dialect.generation_config = generation_config_of(out->spec.load.folder);
   out->url = request.url;
   out->folder = std::move(*folder);
   out->version = request.version;
@@ -200,6 +223,8 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
                   : config::served_name(model, folder);
   spec.load.folder = dummy ? "" : folder;
   spec.load.dummy = dummy;
+  spec.load.dummy_step_us =
+      static_cast<uint32_t>(model.number("option.dummy_step_ms") * 1000.0 + 0.5);
   spec.load.dtype = model.text("option.dtype");
   auto degree = model.integer("option.tensor_parallel_degree");
   spec.load.shards = degree < 0    ? models::all_devices
@@ -217,16 +242,20 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.max_model_len = static_cast<uint32_t>(model.integer("option.max_model_len"));
   spec.load.kv_block_tokens = static_cast<uint32_t>(model.integer("option.kv_block_tokens"));
   spec.load.kv_cache_bytes = static_cast<uint64_t>(model.integer("option.kv_cache_bytes"));
-  spec.load.max_sequences =
-      model.text("option.rolling_batch") == "disable"
-          ? 1
-          : static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
+  if (auto bytes = model.integer("option.kv_host_bytes"); bytes >= 0)
+    spec.load.kv_host_bytes = static_cast<uint64_t>(bytes);
+  spec.load.max_sequences = static_cast<uint32_t>(model.integer("option.max_rolling_batch_size"));
+  if (model.text("option.rolling_batch") == "disable") {
+    spec.call_batch = static_cast<uint32_t>(model.integer("batch_size"));
+    spec.call_delay_ms = static_cast<uint32_t>(model.duration("max_batch_delay").count());
+  }
   auto step_tokens = model.integer("option.max_step_tokens");
   spec.load.max_step_tokens =
       step_tokens > 0 ? static_cast<uint32_t>(step_tokens) : models::by_device;
   if (model.has("option.schedule_ahead"))
     spec.load.schedule_ahead = model.boolean("option.schedule_ahead") ? models::device_choice::on
                                                                       : models::device_choice::off;
+  spec.load.steps_in_flight = static_cast<uint32_t>(model.integer("option.steps_in_flight"));
   spec.queue_limit = static_cast<uint32_t>(model.integer("job_queue_size"));
   auto tokenizers = model.integer("tokenizer_threads");
   spec.tokenizer_threads =
@@ -245,14 +274,17 @@ http::dialect_settings dialect_of(const config::settings& model, const std::stri
   dialect.output_formatter = model.text("option.output_formatter");
   dialect.tgi_compat = model.boolean("option.tgi_compat");
   dialect.decoding_strategy = model.text("option.decoding_strategy");
+  dialect.contrastive_embeddings = model.text("option.contrastive_hidden") == "embedding";
   dialect.stop_sequences = model.list("option.stop_sequence");
   if (model.has("option.openai_finish_reasons"))
     dialect.openai_finish_reasons = model.boolean("option.openai_finish_reasons");
   dialect.trust_request_template = model.boolean("trust_request_chat_template");
   dialect.slot_timeout_ms = milliseconds(model.duration("option.predict_timeout"));
   // Without rolling batch a call has the model for itself, and the limit is the whole call's.
-  if (model.text("option.rolling_batch") == "disable")
+  if (model.text("option.rolling_batch") == "disable") {
     dialect.deadline_ms = std::exchange(dialect.slot_timeout_ms, 0);
+    set_pipeline(model, dialect);
+  }
   dialect.read_timeout_ms = milliseconds(model.duration("chunked_read_timeout"));
   dialect.bad_request_status = static_cast<int>(model.integer("bad_request_http_code"));
   dialect.wlm_error_status = static_cast<int>(model.integer("wlm_error_http_code"));

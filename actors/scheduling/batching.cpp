@@ -12,7 +12,7 @@ namespace troupe::scheduling {
 
 batching::batching(const batching_limits& limits)
     : limits_(limits), ledger_(limits.blocks, limits.block_tokens), share_(limits.prefill),
-      last_sequence_(limits.last_sequence) {
+      swap_(limits.swap), last_sequence_(limits.last_sequence) {
   limits_.max_step_tokens = std::max(limits_.max_step_tokens, 1u);
   limits_.max_sequences = std::max(limits_.max_sequences, 1u);
   limits_.block_tokens = ledger_.block_tokens();
@@ -158,15 +158,20 @@ void batching::lose_all() {
     dropped_.insert(dropped_.end(), f.dropped.begin(), f.dropped.end());
     f.rows.clear();
     f.dropped.clear();
+    f.moved_out.clear();
+    f.moved_in.clear();
     spare_.push_back(std::move(f));
   }
   flights_.clear();
   retries_.clear();
   buried_.clear();
+  swaps_out_.clear();
+  moved_out_.clear();
   for (size_t i = 0; i < entries_.size(); ++i) {
     if (!entries_[i] || entries_[i]->is_side_lane())
       continue; // its root takes it along
     auto& e = *entries_[i];
+    forget_host(e);
     if (e.ended) {
       settle(e);
       continue;
@@ -271,6 +276,7 @@ void batching::destroy(entry& e) {
     dropped_.push_back(e.id);
   if (e.has_slot)
     give_up_blocks(e);
+  forget_host(e);
   by_id_.erase(static_cast<uint64_t>(e.id));
   places_.push_back(e.index);
   buried_.push_back(std::move(entries_[e.index]));
@@ -297,6 +303,8 @@ void batching::give_up_blocks(entry& e) {
 void batching::preempt(entry& e) {
   ++counts_.preemptions;
   auto& head = e.head();
+  if (!head.group)
+    move_out(head);
   dissolve(head);
   give_up_blocks(head);
   place(head);
@@ -306,6 +314,7 @@ std::string batching::audit() const {
   if (auto problem = ledger_.audit(); !problem.empty())
     return problem;
   uint32_t slots = 0, parked = 0;
+  size_t on_host = 0;
   std::unordered_map<uint32_t, uint32_t> holders;
   std::unordered_map<const entry*, uint32_t> named;
   for (const auto& f : flights_)
@@ -316,6 +325,9 @@ std::string batching::audit() const {
       continue;
     const auto& e = *p;
     slots += e.has_slot ? e.width : 0;
+    on_host += e.host.size();
+    if (e.has_slot && !e.host.empty())
+      return "a sequence with a slot has KV in host memory";
     parked += e.parked;
     for (auto b : e.table)
       ++holders[static_cast<uint32_t>(b)];
@@ -348,6 +360,8 @@ std::string batching::audit() const {
   }
   if (holders.size() != ledger_.used())
     return "a block is referenced by nobody or unknown to the ledger";
+  if (on_host != swap_.used())
+    return "host memory is held by nobody";
   if (slots != slots_used_ || slots > limits_.max_sequences)
     return "slots are miscounted";
   if (parked != parked_)

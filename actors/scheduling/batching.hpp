@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "troupe/actors/scheduling/block_ledger.hpp"
+#include "troupe/actors/scheduling/host_swap.hpp"
 #include "troupe/actors/scheduling/limits.hpp"
 #include "troupe/actors/scheduling/prefill_share.hpp"
 #include "troupe/actors/scheduling/search.hpp"
@@ -40,6 +41,8 @@ struct admitted {
 /// What happened so far.
 struct policy_counts {
   uint64_t preemptions = 0;
+  uint64_t swaps_out = 0; ///< Preempted sequences that left their KV in host memory...
+  uint64_t swaps_in = 0;  ///< ...and came back for it.
   uint64_t replays = 0;
   uint64_t step_faults = 0;
   uint64_t row_faults = 0;
@@ -53,7 +56,8 @@ struct policy_counts {
 /// step takes one token each of the decoding sequences first, in the order in which they became
 /// ready, then chunks of prompts by priority and arrival, as far as the token budget and
 /// `prefill_share` allow. When blocks run out the youngest sequence gives up its KV (parked ones
-/// first, which make no progress anyway) and is computed again later. Whatever has to leave waits
+/// first, which make no progress anyway): it is computed again later, or waits in host memory
+/// where that is faster. Whatever has to leave waits
 /// until no step in flight names it. A sequence whose beginning somebody else is computing right
 /// now waits for those blocks, and others may start before it.
 class batching {
@@ -82,6 +86,15 @@ public:
   /// must be registered with `launched`, before any other call.
   bool next(uint32_t depth, step& out);
 
+  /// Where steps are scheduled ahead: whether the next one should stay back as long as the device
+  /// is busy with those in flight. So it is around prompts, of which the step could take more than
+  /// there are: whoever arrives in time then comes along. A full step, and one of decode rows
+  /// behind others like it, gains nothing by waiting.
+  bool awaits_company(uint32_t depth) const;
+
+  /// How long (ns) the steps in flight are expected to take; 0 = unknown.
+  double expected_ns() const;
+
   /// The step from the last `next` went out under this id.
   void launched(step_id id);
 
@@ -104,6 +117,7 @@ public:
   scheduler_load load() const;
   const policy_counts& counts() const { return counts_; }
   const block_ledger& ledger() const { return ledger_; }
+  const host_swap& swap() const { return swap_; }
   const prefill_share& share() const { return share_; }
 
   /// Checks the bookkeeping against itself, for tests. Empty when all is well.
@@ -127,7 +141,9 @@ private:
     uint32_t decode_rows = 0;
     uint32_t prompt_tokens = 0;
     std::vector<flight_row> rows;
-    std::vector<sequence_id> dropped; ///< To be said again if the step fails.
+    std::vector<sequence_id> dropped;   ///< To be said again if the step fails.
+    std::vector<sequence_id> moved_out; ///< Their KV leaves for host memory.
+    std::vector<sequence_id> moved_in;  ///< Theirs comes back.
   };
   /// Rows of a failed step that are to be a step of their own.
   struct retry_group {
@@ -175,6 +191,13 @@ private:
   void want_lane(const entry& e, bool last, row_wants& wants) const;
   bool grow_table(entry& e, uint32_t& count);
   uint64_t blocks_of_saved(const entry& root) const;
+  // batching_swap.cpp
+  void move_out(entry& e);
+  void move_in(entry& e, uint32_t first);
+  void forget_host(entry& e);
+  void attach_moves(step& s);
+  void moves_landed(const flight& f);
+  void moves_failed(const flight& f);
 
   // Building a step.
   bool may_read_cache(const entry& e) const;
@@ -185,6 +208,7 @@ private:
   entry* youngest() const;
   void add_row(step& s, entry& e, uint32_t count);
   uint32_t flying_decodes() const;
+  prefill_share::demand prompt_demand(uint32_t depth, uint32_t decode_rows) const;
   void add_decodes(uint32_t depth, step& s);
   void add_prompts(uint32_t depth, step& s);
   bool add_retries(step& s);
@@ -199,6 +223,7 @@ private:
   batching_limits limits_;
   block_ledger ledger_;
   prefill_share share_;
+  host_swap swap_;
   policy_counts counts_;
 
   uint64_t last_sequence_ = 0;
@@ -216,6 +241,10 @@ private:
   uint32_t parked_ = 0;
   std::deque<retry_group> retries_;
   uint64_t last_group_ = 0;
+  std::vector<block_swap> swaps_out_; ///< For the next step...
+  std::vector<block_swap> swaps_in_;
+  std::vector<sequence_id> moved_out_; ///< ...and whose they are.
+  std::vector<sequence_id> moved_in_;
   std::vector<sequence_id> dropped_; ///< To be forgotten by the shards with the next step.
 
   flight building_; ///< Filled by `next`, taken over by `launched`.

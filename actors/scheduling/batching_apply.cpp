@@ -27,12 +27,16 @@ void batching::apply(step_result& result, std::vector<sequence_event>& events) {
   }
   auto done = std::move(*place_of_flight);
   flights_.erase(place_of_flight);
-  if (!done.retry)
+  moves_landed(done);
+  // Moves take time that is nobody's row's.
+  if (!done.retry && done.moved_out.empty() && done.moved_in.empty())
     share_.learn(done.decode_rows, done.prompt_tokens, result.compute_ns);
   for (size_t i = 0; i < done.rows.size(); ++i)
     take_row(done.rows[i], result.rows[i], events);
   done.rows.clear();
   done.dropped.clear();
+  done.moved_out.clear();
+  done.moved_in.clear();
   done.decode_rows = done.prompt_tokens = 0;
   spare_.push_back(std::move(done));
 }
@@ -146,7 +150,8 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
     e.drawing -= row.sampled && !row.discard;
     if (e.ended || row.discard)
       continue;
-    suspects.push_back(&e);
+    if (std::find(failed.moved_in.begin(), failed.moved_in.end(), e.id) == failed.moved_in.end())
+      suspects.push_back(&e);
     // The shards may or may not have taken note of the row: they are told everything again.
     e.introduced = false;
     e.scheduled = row.position;
@@ -159,6 +164,7 @@ void batching::fail(step_id id, const caf::error& reason, std::vector<sequence_e
         }
   }
 
+  moves_failed(failed);
   if (suspects.size() == 1 && failed.retry) {
     fault(*suspects.front(), reason, events);
   } else {

@@ -42,6 +42,11 @@ struct batching::entry {
   uint32_t published = 0;              ///< Of those, in the prefix index.
   content_id chain = content_id::none; ///< The content of the last published one.
 
+  /// Its KV in host memory, by position, while it has no slot.
+  std::vector<block_id> host;
+  uint32_t host_positions = 0; ///< So many positions are in there.
+  bool host_flying = false;    ///< The step that moves them there is not over yet.
+
   uint32_t in_flight = 0;   ///< Steps that name it.
   uint32_t drawing = 0;     ///< Of its rows in them, those that draw a token that will count.
   uint64_t retry_group = 0; ///< The group that tries its failed row again; 0 = none.
@@ -82,6 +87,11 @@ struct batching::entry {
   uint32_t remaining() const {
     const auto known = static_cast<uint32_t>(tokens.size());
     return known - std::min(known, scheduled);
+  }
+  /// Known tokens that will have to be computed once it has a slot.
+  uint32_t to_compute() const {
+    const auto known = static_cast<uint32_t>(tokens.size());
+    return known - std::min(known, std::max(scheduled, host_positions));
   }
   /// Its next row can feed the token that the row in flight draws, and that one is not its last.
   bool may_go_ahead() const {

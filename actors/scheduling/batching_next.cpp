@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "troupe/actors/scheduling/batching_entry.hpp"
 
@@ -28,9 +29,10 @@ bool batching::next(uint32_t depth, step& s) {
     add_prompts(depth, s);
   }
   if (s.rows.empty()) {
-    spare_.push_back(std::move(building_));
+    spare_.push_back(std::exchange(building_, {}));
     return false;
   }
+  attach_moves(s);
   building_.dropped.swap(dropped_);
   s.dropped = building_.dropped;
   return true;
@@ -38,7 +40,7 @@ bool batching::next(uint32_t depth, step& s) {
 
 void batching::launched(step_id id) {
   building_.id = id;
-  flights_.push_back(std::move(building_));
+  flights_.push_back(std::exchange(building_, {}));
   if (limits_.ahead)
     for (const auto& row : flights_.back().rows)
       place(*row.who);
@@ -116,11 +118,9 @@ void batching::add_decodes(uint32_t depth, step& s) {
   std::erase_if(ready_, [](const entry* e) { return e->in_line != line::ready; });
 }
 
-void batching::add_prompts(uint32_t depth, step& s) {
-  if (prompts_.empty() && waiting_.empty())
-    return;
+prefill_share::demand batching::prompt_demand(uint32_t depth, uint32_t decode_rows) const {
   prefill_share::demand demand;
-  demand.decode_rows = building_.decode_rows;
+  demand.decode_rows = decode_rows;
   demand.streams = static_cast<uint32_t>(ready_.size()) + flying_decodes() + building_.decode_rows;
   demand.depth = depth;
   demand.prompts = static_cast<uint32_t>(prompts_.size());
@@ -130,9 +130,43 @@ void batching::add_prompts(uint32_t depth, step& s) {
   auto in_reach = std::min(limits_.max_sequences - slots_used_, 256u);
   for (auto i = waiting_.begin(); i != waiting_.end() && in_reach > 0; ++i, --in_reach) {
     ++demand.prompts;
-    demand.prompt_tokens += (*i)->remaining();
+    demand.prompt_tokens += (*i)->to_compute();
   }
+  return demand;
+}
 
+bool batching::awaits_company(uint32_t depth) const {
+  if (!limits_.ahead || flights_.empty() || !retries_.empty() ||
+      slots_used_ >= limits_.max_sequences)
+    return false;
+  const bool prompts_fly = std::any_of(flights_.begin(), flights_.end(),
+                                       [](const flight& f) { return f.prompt_tokens > 0; });
+  // Whoever waits for blocks that nobody gives back can't come along.
+  const bool refused = !waiting_.empty() && (*waiting_.begin())->refused_at != UINT32_MAX &&
+                       ledger_.available() <= (*waiting_.begin())->refused_at;
+  if (!prompts_fly && prompts_.empty() && (waiting_.empty() || refused))
+    return false;
+  const auto rows = std::min(static_cast<uint32_t>(ready_.size()), limits_.max_step_tokens);
+  const auto demand = prompt_demand(std::max(depth, 1u), rows);
+  return demand.prompt_tokens < std::min(limits_.max_step_tokens - rows, share_.tokens(demand));
+}
+
+double batching::expected_ns() const {
+  double sum = 0;
+  for (const auto& f : flights_) {
+    const auto decodes = f.decode_rows > 0 ? share_.decode_time(f.decode_rows) : 0;
+    const auto prompts = f.prompt_tokens * share_.token_time();
+    if ((f.decode_rows > 0 && decodes == 0) || (f.prompt_tokens > 0 && prompts == 0))
+      return 0;
+    sum += decodes + prompts;
+  }
+  return sum;
+}
+
+void batching::add_prompts(uint32_t depth, step& s) {
+  if (prompts_.empty() && waiting_.empty())
+    return;
+  const auto demand = prompt_demand(depth, building_.decode_rows);
   collect_computing();
   auto left = limits_.max_step_tokens - static_cast<uint32_t>(s.tokens.size());
   left = std::min(left, share_.tokens(demand));
@@ -180,7 +214,7 @@ void batching::collect_computing() {
 /// request arrive together, and so do requests with one long beginning. Waiting for the blocks is
 /// cheaper for all than computing them again.
 bool batching::is_being_computed(const entry& e) const {
-  if (!may_read_cache(e))
+  if (!may_read_cache(e) || !e.host.empty())
     return false;
   const auto most = (e.tokens.size() - 1) / limits_.block_tokens * limits_.block_tokens;
   for (const auto* other : computing_) {
@@ -210,7 +244,7 @@ bool batching::may_read_cache(const entry& e) const {
 
 /// Gives a slot, the cached prefix and blocks for all its tokens, or changes nothing.
 bool batching::try_admit(entry& e) {
-  if (slots_used_ + e.width > limits_.max_sequences)
+  if (slots_used_ + e.width > limits_.max_sequences || e.host_flying)
     return false;
   if (e.refused_at != UINT32_MAX && ledger_.available() <= e.refused_at)
     return false;
@@ -234,6 +268,8 @@ bool batching::try_admit(entry& e) {
   e.scheduled = e.done = hit.blocks * limits_.block_tokens;
   if (!e.had_slot)
     e.cached = e.done;
+  if (!e.host.empty())
+    move_in(e, hit.blocks);
   e.has_slot = e.had_slot = true;
   slots_used_ += e.width;
   place(e);

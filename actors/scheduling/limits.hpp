@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace troupe::scheduling {
 
@@ -25,6 +26,13 @@ struct prefill_limits {
   uint32_t pipeline_chunk = 64;
 };
 
+/// Where preempted sequences may leave their KV.
+struct swap_limits {
+  uint32_t host_blocks = 0; ///< KV blocks that host memory may hold; 0: all is computed again.
+  /// What it takes (ns) to move a block to the host, or back; 0 = not known yet. May be null.
+  std::function<double()> block_ns;
+};
+
 /// What bounds a scheduler's decisions.
 struct batching_limits {
   uint32_t max_step_tokens = 512; ///< Tokens in one step; stages size their scratch for it.
@@ -35,11 +43,14 @@ struct batching_limits {
   /// A sequence's next row may be scheduled while the one before it is in flight, feeding the token
   /// that that one draws (`pending_token`). For one shard; the pipeline then holds a step more.
   bool ahead = false;
+  /// Steps in flight at a time; 0: as many as there are shards, one more where `ahead`.
+  uint32_t steps_in_flight = 0;
   bool prefix_cache = true; ///< Full blocks stay for later sequences with the same beginning.
   /// Sequence ids follow this one. Ids must not come again while a shard may remember them, so a
   /// scheduler that takes another's place goes on elsewhere.
   uint64_t last_sequence = 0;
   prefill_limits prefill;
+  swap_limits swap;
 };
 
 } // namespace troupe::scheduling

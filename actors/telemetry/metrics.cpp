@@ -129,6 +129,11 @@ void report_steps(report& r) {
                  &model_metrics::step_time);
   r.distribution("troupe_compute_seconds", "Time the last shard computed for a step.",
                  &model_metrics::compute_time);
+  r.distribution("troupe_device_seconds", "Time the last shard's device was busy with a step.",
+                 &model_metrics::device_time);
+  r.distribution("troupe_turnaround_seconds",
+                 "From a step's end until the last shard has launched the next one.",
+                 &model_metrics::turnaround);
   r.distribution("troupe_tick_seconds", "The scheduler's own work per tick.",
                  &model_metrics::tick_time);
   r.distribution("troupe_batch_rows", "Sequences in a step.", &model_metrics::step_rows);
@@ -143,6 +148,8 @@ void report_steps(report& r) {
           &model_metrics::row_faults);
   r.count("troupe_preemptions_total", "Sequences whose KV was given up for lack of blocks.",
           &model_metrics::preemptions);
+  r.count("troupe_swaps_total", "Preempted sequences that left their KV in host memory.",
+          &model_metrics::swaps);
   r.count("troupe_replays_total", "Sequences computed again because a shard was lost.",
           &model_metrics::replays);
   r.count("troupe_surplus_tokens_total", "Tokens computed for sequences that had ended.",

@@ -142,11 +142,14 @@ struct model_metrics {
   counter step_faults;    ///< Steps voided; each is retried in halves.
   counter row_faults;     ///< Sequences ended by their own fault.
   counter preemptions;    ///< Sequences whose KV was given up for lack of blocks.
+  counter swaps;          ///< Of those, sequences that left it in host memory.
   counter replays;        ///< Sequences computed again because a shard was lost.
   counter surplus_tokens; ///< Computed for a sequence that had already ended.
   histogram inter_token_time{latency_bounds()}; ///< Seconds between two tokens of one sequence.
   histogram step_time{latency_bounds()};        ///< Seconds from a step's start to its result.
   histogram compute_time{latency_bounds()};     ///< Seconds the last shard computed for it.
+  histogram device_time{latency_bounds()};      ///< Seconds its device was busy with it.
+  histogram turnaround{latency_bounds()};       ///< Seconds from a step's end to the next launch.
   histogram tick_time{latency_bounds()};        ///< Seconds of the scheduler's own work per tick.
   histogram step_rows{size_bounds()};
   histogram step_tokens{size_bounds()};

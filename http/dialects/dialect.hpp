@@ -35,7 +35,7 @@ public:
 };
 
 /// Whose error bodies a route answers with.
-enum class error_style : uint8_t { lmi, openai, tgi };
+enum class error_style : uint8_t { lmi, openai, tgi, pipeline };
 
 /// A parsed generation request: one entry per prompt of it, one writer for all.
 struct generation_job {

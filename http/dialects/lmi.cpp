@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "troupe/http/dialects/sampling.hpp"
+#include "troupe/http/dialects/searching.hpp"
 
 namespace troupe::http {
 
@@ -10,10 +11,10 @@ namespace {
 
 constexpr int64_t default_new_tokens = 30;
 constexpr int64_t most_top_tokens = 20;
-constexpr int64_t most_beams = 16;
 
 /// Note 1 of the contract: do_sample decides; without it, whatever implies sampling does.
-void decide_sampling(field_reader& from, const sampling_hints& hints,
+/// @returns Whether contrastive search is asked for.
+bool decide_sampling(field_reader& from, const sampling_hints& hints,
                      const dialect_settings& settings, generation_params& to,
                      std::vector<std::string>& warnings) {
   auto wanted = from.boolean({"do_sample"});
@@ -25,30 +26,33 @@ void decide_sampling(field_reader& from, const sampling_hints& hints,
     from.fail("decoding_strategy",
               "decoding_strategy must be greedy, sample or contrastive, got " + strategy);
   if (strategy == "contrastive" && !wanted.value_or(false))
-    from.fail("decoding_strategy", "decoding_strategy contrastive is not supported by this server");
+    return true;
   auto implied = hints.filters || hints.temperature.value_or(0) > 0;
   auto sample = wanted.value_or(strategy == "sample" || implied);
   if (hints.temperature == 0.0)
     sample = false;
   if (sample)
-    return set_temperature(hints.temperature.value_or(1), to);
-  if (wanted == false && implied)
+    set_temperature(hints.temperature.value_or(1), to);
+  else if (wanted == false && implied)
     warnings.push_back("do_sample is false, so temperature, top_p, top_k, typical_p and min_p "
                        "have no effect");
+  return false;
 }
 
-void read_beams(field_reader& from, bool lines) {
-  auto beams = from.integer({"num_beams"}, {.low = 1, .high = most_beams}).value_or(1);
-  from.number({"length_penalty"});
-  if (auto* early = from.raw({"early_stopping"})) {
-    auto* word = early->as_string();
-    if (!early->as_bool() && !(word && (*word == "never" || *word == "true" || *word == "false")))
-      from.fail("early_stopping", "early_stopping must be true, false or \"never\"");
-  }
-  from.number({"penalty_alpha"}, {.low = 0, .high = 1});
-  if (beams > 1)
-    from.fail("num_beams", lines ? "num_beams above 1 does not work with streaming"
-                                 : "num_beams above 1 is not supported by this server");
+/// n, best_of, and what searches. Beams return all of them unless n says otherwise.
+void read_answers(field_reader& from, bool contrastive, const dialect_settings& settings,
+                  generation_params& to) {
+  const auto asked = read_search(from);
+  if (contrastive)
+    set_contrastive(asked, settings.contrastive_embeddings, to);
+  if (asked.beams > 1)
+    set_beams(asked, to);
+  if (to.search.kind == search_kind::none)
+    return read_choices(from, true, to);
+  if (contrastive && asked.beams > 1 && from.string({"decoding_strategy"}))
+    from.fail("num_beams",
+              "num_beams above 1 and decoding_strategy contrastive exclude each other");
+  read_found(from, {"n"}, to.search.kind == search_kind::beams ? asked.beams : 1, to);
 }
 
 /// A flag that may also be given as a count (decoder_input_details, prompt_logprobs).
@@ -134,9 +138,11 @@ parsed_job parse_lmi(const json::value& body, const job_context& context) {
                                        {.low = 0, .high = INT32_MAX, .low_excluded = true})
                               .value_or(default_new_tokens);
   auto hints = read_sampling(parameters, std::nullopt, params);
-  decide_sampling(parameters, hints, context.settings, params, job.warnings);
-  read_beams(parameters, params.stream);
-  read_choices(parameters, true, params);
+  const auto contrastive =
+      decide_sampling(parameters, hints, context.settings, params, job.warnings);
+  read_answers(parameters, contrastive, context.settings, params);
+  if (params.stream && params.search.kind == search_kind::beams)
+    parameters.fail("num_beams", "num_beams above 1 does not work with streaming");
   if (params.stream && params.best_of > 1)
     parameters.fail("n", "n and best_of above 1 do not work with streaming");
   format.prefill = read_prefill(parameters, params);
@@ -152,6 +158,7 @@ parsed_job parse_lmi(const json::value& body, const job_context& context) {
   format.full_text = parameters.boolean({"return_full_text"}).value_or(false);
   format.top_tokens = params.top_n > 0;
   format.choices = params.n;
+  format.ranked = params.search.kind == search_kind::beams;
   if (auto why = first_problem(fields, parameters))
     return *why;
 

@@ -19,6 +19,7 @@ struct lmi_format {
   bool top_tokens = false;
   bool full_text = false; ///< The prompt in front of generated_text.
   uint32_t choices = 1;
+  bool ranked = false; ///< They come in their order: beams.
   std::string inputs;
 };
 

@@ -115,9 +115,13 @@ private:
   }
 
   void write(std::string& out) {
-    std::stable_sort(choices_.begin(), choices_.end(), [](const choice& a, const choice& b) {
-      return a.end.cumulative_logprob > b.end.cumulative_logprob;
-    });
+    // A search may find fewer than it was asked for.
+    while (choices_.size() > 1 && choices_.back().end.reason == finish_reason::none)
+      choices_.pop_back();
+    if (!format_.ranked)
+      std::stable_sort(choices_.begin(), choices_.end(), [](const choice& a, const choice& b) {
+        return a.end.cumulative_logprob > b.end.cumulative_logprob;
+      });
     const auto& best = choices_.front();
     out += format_.tgi ? "[{" : "{";
     append_text(out, best.end);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 
 /// Sizes that steps are filled up to, so that few shapes occur: a recording serves a whole bucket,
 /// and so does the choice of a matrix product's algorithm.

@@ -154,6 +154,7 @@ size_t cuda_backend::begin_step(const step_layout& layout) {
   check(cudaSetDevice(static_cast<int>(options_.device)), "opening the GPU");
   recordings_.abandon(stream_.get());
   record_ = take_record();
+  record_->begun.record(stream_.get());
   if (layout.tokens.empty()) {
     record_->draws.clear();
     record_->on_host.clear();
@@ -182,6 +183,7 @@ void cuda_backend::upload(const step_layout& layout) {
     input_ = device_buffer{};
     input_ = device_buffer{places_.bytes * 2};
   }
+  record_->begun.record(stream_.get()); // Anew: the host's share so far is not the device's.
   check(
       cudaMemcpyAsync(input_.data(), memory, places_.bytes, cudaMemcpyHostToDevice, stream_.get()),
       "copying the step to the device");
@@ -254,7 +256,11 @@ void cuda_backend::wait(step_ticket ticket) {
   auto record = std::move(running_.front());
   running_.pop_front();
   const auto error = cudaEventSynchronize(record->done.get());
+  device_ns_ = 0;
   if (error == cudaSuccess) {
+    float milliseconds = 0;
+    if (cudaEventElapsedTime(&milliseconds, record->begun.get(), record->done.get()) == cudaSuccess)
+      device_ns_ = static_cast<uint64_t>(double{milliseconds} * 1e6);
     const auto* results = reinterpret_cast<const draw_result*>(record->results.data());
     const auto* top =
         record->has_top ? reinterpret_cast<const top_entry*>(results + record->picked) : nullptr;

@@ -54,8 +54,11 @@ public:
   size_t group_rows(size_t first) const override;
   bool replay() override;
   void end_pass() override;
+  bool has_rehearsals() const override { return !rehearsals_.empty(); }
+  size_t rehearse() override;
   step_ticket finish_step(std::function<void()> done) override;
   void wait(step_ticket ticket) override;
+  uint64_t device_ns() const override { return device_ns_; }
   bool runs_ahead() const override { return true; }
   void receive(const models::activation& from, tensor_view out) override;
   models::activation send(tensor_view from, size_t rows) override;
@@ -87,6 +90,7 @@ private:
   launcher on() const { return {stream_.get(), traits_, true}; }
   void require_room(uint32_t slot);
   void collect_requests(const step_layout& layout);
+  void plan_rehearsals();
   void upload(const step_layout& layout);
   void count_histories();
   std::unique_ptr<step_record> take_record();
@@ -114,6 +118,7 @@ private:
   device_buffer top_;
   std::shared_ptr<passed_buffers> passed_;
   recordings recordings_;
+  std::deque<pass_key> rehearsals_; ///< Kinds of steps to be recorded in idle time.
 
   struct new_history {
     uint32_t slot = 0;
@@ -140,6 +145,7 @@ private:
   std::vector<draw_request> requests_;
 
   uint64_t next_ticket_ = 1;
+  uint64_t device_ns_ = 0; ///< Of the step last waited for.
   std::vector<std::unique_ptr<step_record>> spare_;
   std::deque<std::unique_ptr<step_record>> running_;
   completion_thread completion_; ///< Last: it ends before what it looks at.

@@ -113,6 +113,7 @@ void cuda_backend::loaded() {
   upload_->wait();
   upload_.reset();
   check(cudaDeviceSynchronize(), "loading");
+  plan_rehearsals();
 }
 
 void cuda_backend::copy_block(uint32_t from, uint32_t to) {

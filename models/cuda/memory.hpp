@@ -87,8 +87,10 @@ private:
 /// A place in a stream. Waiting for it sleeps rather than spins.
 class event {
 public:
-  event() {
-    check(cudaEventCreateWithFlags(&handle_, cudaEventDisableTiming | cudaEventBlockingSync),
+  /// @param timed It can tell when the stream came by.
+  explicit event(bool timed = false) {
+    check(cudaEventCreateWithFlags(&handle_, cudaEventBlockingSync |
+                                                 (timed ? 0u : unsigned{cudaEventDisableTiming})),
           "creating an event");
   }
   ~event() { cudaEventDestroy(handle_); }

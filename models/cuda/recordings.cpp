@@ -47,6 +47,16 @@ void recordings::abandon(cudaStream_t on) noexcept {
   cudaGetLastError();
 }
 
+bool recordings::seen(const pass_key& key) const {
+  const auto found = entries_.find(key);
+  return found != entries_.end() && found->second.seen;
+}
+
+bool recordings::settled(const pass_key& key) const {
+  const auto found = entries_.find(key);
+  return found != entries_.end() && (found->second.graph != nullptr || found->second.refused);
+}
+
 size_t recordings::count() const {
   return static_cast<size_t>(std::count_if(
       entries_.begin(), entries_.end(), [](const auto& e) { return e.second.graph != nullptr; }));

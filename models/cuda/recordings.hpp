@@ -33,6 +33,11 @@ public:
   /// Gives up a recording that a failure has interrupted.
   void abandon(cudaStream_t on) noexcept;
 
+  /// Whether the next `replay` of `key` records it, or finds it recorded.
+  bool seen(const pass_key& key) const;
+  /// Whether nothing is left to do for `key`: it is recorded, or cannot be.
+  bool settled(const pass_key& key) const;
+
   bool recording() const { return current_ != nullptr; }
   size_t count() const;
   void clear() noexcept;

@@ -21,7 +21,8 @@ struct step_record {
   pinned_buffer input;
   pinned_buffer results; ///< draw_result, then top entries where wanted.
   pinned_buffer logits;  ///< Rows that the host samples, fp32.
-  event done;
+  event begun{true};
+  event done{true};
   std::vector<draw> draws;
   std::vector<uint32_t>
       on_host; ///< Of `draws`, ascending; row i of `logits` belongs to on_host[i].

@@ -239,6 +239,10 @@ caf::expected<model_plan> plan_dummy(const load_options& options,
                                                std::to_string(options.shards));
   if (options.kv_block_tokens == 0)
     return caf::make_error(ec::bad_option, std::string{"a KV block holds at least one token"});
+  if (options.dummy_step_us > 0 && !faults) {
+    faults = std::make_shared<dummy_faults>();
+    faults->step_microseconds = options.dummy_step_us;
+  }
   model_plan plan;
   auto& info = plan.info;
   info.architecture = "dummy";

@@ -1,6 +1,7 @@
 #include "troupe/runtime/commands.hpp"
 
 #include <cstdio>
+#include <optional>
 
 #include <CLI/CLI.hpp>
 
@@ -10,9 +11,9 @@
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/host.hpp"
 #include "troupe/runtime/otlp.hpp"
-#include "troupe/runtime/preparation.hpp"
 #include "troupe/runtime/process.hpp"
 #include "troupe/runtime/security.hpp"
+#include "troupe/runtime/startup.hpp"
 
 namespace troupe::runtime {
 
@@ -41,14 +42,32 @@ telemetry::log_settings log_settings_of(const config::settings& server) {
   return result;
 }
 
-http::server_settings server_settings_of(const config::settings& s, const config::endpoint& where,
-                                         const http::dialect_settings& dialect) {
+/// Where clients find the server.
+struct addresses {
+  config::endpoint inference;
+  std::optional<config::endpoint> management; ///< Absent: there, too.
+};
+
+caf::expected<addresses> addresses_of(const config::settings& server) {
+  auto inference = config::listen_endpoint(server);
+  if (!inference)
+    return std::move(inference.error());
+  auto management = config::management_endpoint(server, *inference);
+  if (!management)
+    return std::move(management.error());
+  return addresses{std::move(*inference), std::move(*management)};
+}
+
+/// @param s With the settings of models for what clients read before a model is known.
+http::server_settings server_settings_of(const config::settings& s, const addresses& where) {
   http::server_settings result;
-  result.address = where.host;
-  result.port = where.port;
-  result.unix_path = where.unix_path;
-  result.tls = where.tls;
-  if (where.tls) {
+  result.address = where.inference.host;
+  result.port = where.inference.port;
+  result.unix_path = where.inference.unix_path;
+  result.tls = where.inference.tls;
+  if (const auto& own = where.management)
+    result.management = http::listen_address{own->host, own->port, own->unix_path, own->tls};
+  if (result.tls || (result.management && result.management->tls)) {
     result.certificate_file = s.text("certificate_file");
     result.private_key_file = s.text("private_key_file");
   }
@@ -69,7 +88,7 @@ http::server_settings server_settings_of(const config::settings& s, const config
                         s.rate("error_rate_model"), s.rate("error_rate_any")};
   result.metrics_enabled = s.boolean("prometheus");
   result.version = TROUPE_VERSION;
-  result.dialect = dialect;
+  result.dialect = dialect_of(s, {});
   return result;
 }
 
@@ -92,6 +111,27 @@ void print_hints(const std::string& url, const model_status& model) {
       "stop:  Ctrl-C (running requests finish first; once more stops at once)\n\n",
       model.name.c_str(), model.architecture.c_str(), model.context, url.c_str(), url.c_str(),
       url.c_str(), model.name.c_str());
+}
+
+/// Once everything is there: where it is, and what it is.
+void print_ready(const http::server& front, const addresses& where,
+                 const std::vector<model_status>& models) {
+  const auto url = url_of(where.inference, front.port());
+  if (models.empty())
+    std::printf(
+        "\ntroupe serves no model yet on %s\n\n"
+        "try:   curl -X POST '%s/models?url=file:///path/of/a/model'\n\n",
+        url.c_str(),
+        url_of(where.management.value_or(where.inference), front.management_port()).c_str());
+  else
+    print_hints(url, models.front());
+  for (size_t i = 1; i < models.size(); ++i)
+    std::printf("also:  %s (%s, context %u)\n",
+                label_of(models[i].name, models[i].registered.version).c_str(),
+                models[i].architecture.c_str(), models[i].context);
+  if (where.management)
+    std::printf("the management API on %s is for trusted clients only\n",
+                url_of(*where.management, front.management_port()).c_str());
   std::fflush(stdout);
 }
 
@@ -115,6 +155,19 @@ void warn_of(const std::vector<std::string>& warnings) {
     telemetry::log(telemetry::log_level::warn, {}, warning);
 }
 
+/// The model without weights has no URL, and shows this one.
+caf::expected<config::startup> models_of(const arguments& given, const config::sources& from,
+                                         const config::settings& server) {
+  if (!given.dummy)
+    return config::startup_models(given.path, server, from.variables);
+  config::startup out;
+  config::model_request dummy;
+  dummy.url = "dummy:";
+  dummy.at_startup = true;
+  out.models.push_back(std::move(dummy));
+  return out;
+}
+
 int serve(const arguments& given, const typed_settings& typed) {
   auto from = sources_of(typed);
   if (!from)
@@ -124,14 +177,17 @@ int serve(const arguments& given, const typed_settings& typed) {
     return fail(server.error());
   telemetry::configure_log(log_settings_of(server->values));
   warn_of(server->warnings);
-  auto model = given.dummy ? prepare_dummy(*from, server->values)
-                           : prepare_one(given.path, *from, server->values);
-  if (!model)
-    return fail(model.error());
-  warn_of(model->warnings);
-  auto where = config::listen_endpoint(server->values);
+  auto wanted = models_of(given, *from, server->values);
+  if (!wanted)
+    return fail(wanted.error());
+  warn_of(wanted->warnings);
+  auto where = addresses_of(server->values);
   if (!where)
     return fail(where.error());
+  // What is wrong with the settings of all models is known at once.
+  auto outside = config::resolve_model(*from, server->values, {});
+  if (!outside)
+    return fail(outside.error());
   http::raise_file_limit();
   caf::expected<std::unique_ptr<otlp_exporter>> traces = std::unique_ptr<otlp_exporter>{};
   if (server->values.has("otlp_endpoint"))
@@ -140,42 +196,43 @@ int serve(const arguments& given, const typed_settings& typed) {
     return fail(traces.error());
 
   host running{server->values};
-  const auto& spec = model->spec;
-  auto settings = server_settings_of(model->settings, *where, model->dialect);
+  auto board = std::make_shared<fetch_board>();
+  auto settings = server_settings_of(outside->values, *where);
   if (auto problem = secure(settings, server->values, given.api_keys))
     return fail(problem);
-  // Before the model is loaded, so that a taken port is known at once.
+  // Before models are loaded, so that a taken port is known at once.
   auto front = http::server::open(running.system(), running.engine(), running.metrics(),
-                                  std::move(settings));
+                                  std::move(settings),
+                                  make_source(*from, server->values, given.dummy, board));
   if (!front)
     return fail(front.error());
-  // So is a taken port of this; until the model is there, peers are told that it is loading.
+  // So is a taken port of this; until a model is there, peers are told that it is loading.
   if (auto problem = publish(running, server->values))
     return fail(problem);
-  const auto url = url_of(*where, (*front)->port());
   const bool wait = server->values.boolean("wait_model_loading");
   if (!wait) {
     if (auto error = (*front)->listen())
       return fail(error);
-    std::printf("\ntroupe listens on %s while the model loads; /ping tells when it is there\n",
-                url.c_str());
+    std::printf("\ntroupe listens on %s while models load; /ping tells when they are there\n",
+                url_of(where->inference, (*front)->port()).c_str());
     std::fflush(stdout);
   }
-  auto ready = running.load(spec);
-  if (!ready && wait)
-    return fail(ready.error());
-  if (wait)
+  auto started = load_models(running, **front, wanted->models, wait, *board);
+  if (wait && !started.failed.empty())
+    return fail(started.failed.front());
+  if (wait && !started.cancelled)
     if (auto error = (*front)->listen())
       return fail(error);
-  if (ready)
-    print_hints(url, *ready);
-  else if (code_of(ready.error()) != ec::cancelled)
+  if (!started.failed.empty())
     telemetry::log(telemetry::log_level::error, {},
-                   "the model could not be loaded and /ping answers 500: " +
-                       text_of(ready.error()));
+                   std::to_string(started.failed.size()) +
+                       " of the start-up models could not be loaded, and /ping answers 500");
+  if (started.cancelled && wait)
+    return fail(caf::make_error(ec::cancelled, std::string{"stopped while loading"}));
+  if (!started.cancelled && (!started.ready.empty() || wanted->models.empty()))
+    print_ready(**front, *where, started.ready);
 
-  const bool stopped = !ready && code_of(ready.error()) == ec::cancelled;
-  while (!stopped && wait_signal(1h) == 0) {
+  while (!started.cancelled && wait_signal(1h) == 0) {
   }
   auto patience = server->values.duration("drain_timeout");
   telemetry::log(telemetry::log_level::info, {},
@@ -194,10 +251,10 @@ int serve(const arguments& given, const typed_settings& typed) {
 void add_serve(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand("serve", "Serves a model folder over HTTP");
   auto given = std::make_shared<arguments>();
-  sub->add_option(
-         "path", given->path,
-         "Model: a folder (config.json, *.safetensors, tokenizer.json), an archive of one, or an id of "
-         "the hub; when left out: what -m, -s, config.properties or HF_MODEL_ID say")
+  sub->add_option("path", given->path,
+                  "Model: a folder (config.json, *.safetensors, tokenizer.json), an archive of "
+                  "one, or an id of "
+                  "the hub; when left out: what -m, -s, config.properties or HF_MODEL_ID say")
       ->type_name("PATH");
   sub->add_flag("--dummy-model", given->dummy,
                 "Serves a model without weights whose arithmetic is free, to measure the runtime");

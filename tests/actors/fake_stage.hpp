@@ -115,6 +115,7 @@ struct fake_stage_options {
   uint32_t max_step_tokens = 0; ///< Refuses more; 0 = any.
   fake_trouble trouble;
   std::function<void(const step&)> before;                 ///< At the start of `forward`.
+  std::function<caf::expected<bool>()> idle_work;          ///< Set: there is some.
   std::function<std::string(const step_row&)> row_trouble; ///< Last stage: text = that row's fault.
 };
 
@@ -137,6 +138,9 @@ public:
   }
 
   void skip(const step& s) override { note(s); }
+
+  bool has_idle_work() const override { return options_.idle_work != nullptr; }
+  caf::expected<bool> idle_work() override { return options_.idle_work(); }
 
   uint64_t weight_bytes() const override { return 0; }
   uint64_t kv_bytes() const override { return pages_.size() * 8; }
@@ -224,6 +228,12 @@ private:
     copy_blocks(s);
     for (auto id : s.dropped)
       sequences_.erase(id);
+    for (const auto& move : s.swaps_out)
+      host_[move.host].assign(block(move.device), block(move.device) + options_.block_tokens);
+    for (const auto& move : s.swaps_in) {
+      std::copy_n(host_.at(move.host).begin(), options_.block_tokens, block(move.device));
+      host_.erase(move.host);
+    }
     for (const auto& start : s.starts)
       sequences_[start.sequence] = {{}, start, 0, pending_token};
     for (const auto& row : s.rows) {
@@ -234,6 +244,10 @@ private:
       table.insert(table.end(), s.blocks.begin() + row.first_block,
                    s.blocks.begin() + row.first_block + row.block_count);
     }
+  }
+
+  uint64_t* block(block_id id) {
+    return pages_.data() + static_cast<size_t>(id) * options_.block_tokens;
   }
 
   uint64_t& page(const known_sequence& seq, uint32_t position) {
@@ -277,6 +291,7 @@ private:
 
   fake_stage_options options_;
   std::vector<uint64_t> pages_;
+  std::map<block_id, std::vector<uint64_t>> host_;
   std::map<sequence_id, known_sequence> sequences_;
 };
 

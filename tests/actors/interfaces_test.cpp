@@ -106,6 +106,8 @@ TEST_CASE_METHOD(messages, "a step's result survives the wire", "[actors][interf
   r.epoch = epoch_id{1};
   r.id = step_id{2};
   r.compute_ns = 123456789012;
+  r.device_ns = 123456789011;
+  r.turnaround_ns = 60000;
   row_result row;
   row.sequence = sequence_id{77};
   row.token = 9;

@@ -20,9 +20,9 @@ TEST_CASE_METHOD(device_fixture, "the device has its next step before the host h
   start(1);
   auto a = submit(words(1, 5), 6);
   run();
-  CHECK(deferred->size() == 2);
+  CHECK(deferred->size() == 1); // behind a prompt, company is awaited
   CHECK(of(a).tokens.empty());
-  for (size_t known = 1; known <= 4; ++known) {
+  for (size_t known = 1; known <= 3; ++known) {
     end_step();
     run();
     CHECK(of(a).tokens.size() == known);
@@ -88,6 +88,8 @@ TEST_CASE_METHOD(device_fixture, "a device lost with steps in flight is replayed
   start(1);
   auto a = submit(words(1, 5), 8);
   auto b = submit(words(60, 3), 8);
+  run();
+  end_step();
   run();
   end_step();
   run();

@@ -189,7 +189,10 @@ TEST_CASE_METHOD(lmi, "values out of range are refused by name", "[http][lmi]") 
       {R"({"exponential_decay_length_penalty":[1,0]})", "exponential_decay_length_penalty"},
       {R"({"early_stopping":"sometimes"})", "early_stopping"},
       {R"({"num_beams":17})", "num_beams"},
-      {R"({"num_beams":4})", "num_beams"},
+      {R"({"num_beams":4,"n":5})", "n"},
+      {R"({"num_beams":4,"best_of":5})", "best_of"},
+      {R"({"num_beams":4,"decoding_strategy":"contrastive"})", "num_beams"},
+      {R"({"decoding_strategy":"contrastive","n":2})", "n"},
       {R"({"decoding_strategy":"magic"})", "decoding_strategy"},
       {R"({"use_lru_kv_cache":true})", "use_lru_kv_cache needs cached_prompt"},
       {R"({"do_sample":true,"temperature":1e400})", ""},
@@ -328,4 +331,47 @@ TEST_CASE_METHOD(lmi, "a cached prompt goes apart from the inputs", "[http][lmi]
   auto made = job(R"({"inputs":" x","cached_prompt":"p","parameters":{"use_lru_kv_cache":true}})");
   CHECK(made.requests.front().input.cached_prefix == "p");
   CHECK(made.requests.front().input.text == " x");
+}
+
+TEST_CASE_METHOD(lmi, "beams return all of themselves unless n says otherwise", "[http][lmi]") {
+  auto p = params(R"({"num_beams":4,"length_penalty":"0.5","early_stopping":true})");
+  CHECK(p.search == search_params{.kind = search_kind::beams,
+                                  .lanes = 4,
+                                  .returned = 4,
+                                  .length_penalty = 0.5,
+                                  .stopping = early_stopping::yes});
+  CHECK(p.n == 4);
+  CHECK(p.best_of == 4);
+  CHECK(params(R"({"num_beams":4,"n":2})").n == 2);
+  CHECK_FALSE(p.sampling.sample);
+  CHECK(params(R"({"num_beams":4,"do_sample":true})").sampling.sample);
+}
+
+TEST_CASE_METHOD(lmi, "beams are told in their own order, whatever their sums", "[http][lmi]") {
+  auto made = job(R"({"inputs":"x","parameters":{"num_beams":2}})");
+  std::vector<event_batch> batches;
+  batches.push_back(last({token(1, "a", -3, 0), token(2, "b", -1, 1)},
+                         {ending(finish_reason::length, "a", 1, 0, -3),
+                          ending(finish_reason::length, "b", 1, 1, -1)}));
+  CHECK(written(*made.writer, std::move(batches)).starts_with(R"({"generated_text":"a",)"));
+}
+
+TEST_CASE_METHOD(lmi, "contrastive search has candidates and a penalty of its own", "[http][lmi]") {
+  auto p = params(R"({"decoding_strategy":"contrastive"})");
+  CHECK(p.search.kind == search_kind::contrastive);
+  CHECK(p.search.lanes == 4);
+  CHECK(p.search.penalty_alpha == 0.6f);
+  CHECK_FALSE(p.sampling.sample);
+  p = params(R"({"decoding_strategy":"contrastive","top_k":6,"penalty_alpha":0.3})");
+  CHECK(p.search.lanes == 6);
+  CHECK(p.search.penalty_alpha == 0.3f);
+  CHECK(p.sampling.top_k == 0);
+  CHECK(params(R"({"decoding_strategy":"contrastive","top_k":1})").search.kind ==
+        search_kind::none);
+  CHECK(params(R"({"decoding_strategy":"contrastive","do_sample":true})").sampling.sample);
+  settings.decoding_strategy = "contrastive";
+  settings.contrastive_embeddings = true;
+  CHECK(params("{}").search.kind == search_kind::contrastive);
+  CHECK(params("{}").search.embeddings);
+  CHECK(params(R"({"num_beams":2})").search.kind == search_kind::beams);
 }

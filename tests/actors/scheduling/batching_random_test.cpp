@@ -11,7 +11,7 @@ namespace {
 /// One random life of a policy: arrivals with common beginnings, finishes, parking, faults, lost
 /// shards, at any moment. Whatever happens, each sequence says what the model says, no block is
 /// lost, and in the end nothing is left.
-void live_randomly(uint32_t seed) {
+uint64_t live_randomly(uint32_t seed) {
   std::mt19937 random{seed};
   auto pick = [&](uint32_t n) { return static_cast<uint32_t>(random() % n); };
   batching_limits limits;
@@ -25,6 +25,8 @@ void live_randomly(uint32_t seed) {
   limits.prefill.min_chunk = 1 + pick(4);
   const auto depth = 1 + pick(3);
   limits.ahead = depth == 1 && pick(3) > 0;
+  if (pick(2) == 0)
+    limits.swap = {.host_blocks = pick(limits.blocks + 1), .block_ns = [] { return 1.0; }};
   const auto fault_rate = pick(3) == 0 ? 0 : 5 + pick(30);
   uint32_t faults = 0;
   rig r{limits, depth, [&](const step& s, bool) -> caf::error {
@@ -127,17 +129,21 @@ void live_randomly(uint32_t seed) {
       CHECK((record.fault || record.end == sequence_end::length));
   }
   r.expect_empty();
+  CHECK(r.policy.swap().used() == 0);
   CHECK(r.policy.ledger().audit() == "");
+  return r.policy.counts().swaps_in;
 }
 
 } // namespace
 
 TEST_CASE("random lives of a policy never change a token nor lose a block",
           "[actors][batching][random]") {
+  uint64_t swaps = 0;
   for (uint32_t seed = 0; seed < 240; ++seed) {
     INFO("seed " << seed);
-    live_randomly(seed);
+    swaps += live_randomly(seed);
   }
+  CHECK(swaps > 100);
 }
 
 TEST_CASE("without faults every KV position is computed once per life in the cache",

@@ -141,18 +141,27 @@ TEST_CASE(
   r.expect_empty();
 }
 
-TEST_CASE("forced preemption changes no bit", "[actors][batching][equality]") {
-  auto [shards, ahead] = GENERATE(table<uint32_t, bool>({{1, false}, {2, false}, {1, true}}));
+TEST_CASE("forced preemption changes no bit, by way of host memory or not",
+          "[actors][batching][equality]") {
+  auto [shards, ahead, host_blocks] = GENERATE(table<uint32_t, bool, uint32_t>({{1, false, 0},
+                                                                                {2, false, 0},
+                                                                                {1, true, 0},
+                                                                                {1, false, 100},
+                                                                                {2, false, 12},
+                                                                                {1, true, 100}}));
   auto p = plan(shards, 8);
   auto limits = limits_for(p, 33);
   limits.ahead = ahead;
   limits.blocks = 30;
+  limits.swap = {.host_blocks = host_blocks, .block_ns = [] { return 1.0; }};
   rig r{limits, load(p)};
+  r.step_ns = [](const step& s) { return s.tokens.size() * 1'000'000; };
   std::vector<sequence_id> ids;
   for (auto& s : mixed_prompts(200))
     ids.push_back(r.submit(s));
   r.run();
   CHECK(r.policy.counts().preemptions > 0);
+  CHECK((r.policy.counts().swaps_in > 0) == (host_blocks > 0));
   size_t unlike = 0;
   for (size_t i = 0; i < ids.size(); ++i)
     unlike += answer_of(r.records.at(ids[i])) != alone()[i];

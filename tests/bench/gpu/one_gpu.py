@@ -14,12 +14,15 @@ import random
 import shutil
 import statistics
 import subprocess
+import threading
+import time
 
 import rig
 import shapes
-from rig import OUT, PROGRAMS, Peer, Troupe, environment, note
+from rig import OUT, PROGRAMS, Peer, Troupe, environment, guarded, note, poisson, steady
 
-PARTS = ["tiny", "peer1b", "1b", "peer8b", "8b", "score1b", "score8b", "graphs", "arrivals"]
+PARTS = ["tiny", "peer1b", "1b", "peer8b", "8b", "peerarrivals", "arrivals", "steady", "graphs", "invariant", "swap",
+         "score1b", "score8b", "sanitizer"]
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("/tmp/troupe-gpu"))
 parser.add_argument("--only", action="append", choices=PARTS)
@@ -38,6 +41,10 @@ def wanted(part):
         print(f"{part}: left out, the time is up", flush=True)
         return False
     return True
+
+
+RATES = (30, 40, 50)  # Requests a second.
+ARRIVALS_S = 10
 
 
 def tiny():
@@ -96,9 +103,9 @@ def table():
                   f"{share:7.1%} {batch / b * 1e3 if b else 0:12.3f} {ours.get('cpu_us_per_token', 0):10.1f}")
             a, b = peer.get("first_s", 0) * 1e3, ours.get("all_first_tokens_s", 0) * 1e3
             print(f"{size + f', batch {batch}, all first tokens, ms':34} {a:10.1f} {b:10.1f} {a / b if b else 0:6.2f}")
-    for name in ("score 1b", "score 8b", "graphs 8b", "arrivals"):
-        if name in figures:
-            print(f"{name:34} {json.dumps(figures[name])}")
+    for name, value in figures.items():
+        if name not in ("about", "copy") and not name.startswith(("ours", "peer 1b", "peer 8b")):
+            print(f"{name:34} {json.dumps(value)}")
     (OUT / "figures.json").write_text(json.dumps(figures, indent=1))
 
 
@@ -149,15 +156,118 @@ def graphs(size):
     note(f"with and without recordings: {figures[f'graphs {size}']}")
 
 
+def serve_8b(name, *flags, batch=256):
+    server = Troupe(name, folders["8b"], "--load-format", "dummy", "--max-rolling-batch-size", batch,
+                    "--max-model-len", 4096, *flags)
+    return server if server.port is not None else None
+
+
+def peer_arrivals(peer):
+    """transformers' continuous batching with the very arrivals that Troupe gets at the lowest rate."""
+    peer("load", config=str(folders["8b"]))
+    figures["peer arrivals"] = peer("arrivals", times=poisson(RATES[0], ARRIVALS_S), prompt=512, new=256, limit=75)
+    note(f"peer, {RATES[0]} requests/s: {figures['peer arrivals']}")
+
+
 def arrivals():
-    server = Troupe("arrivals", folders["8b"], "--load-format", "dummy", "--max-rolling-batch-size", 256,
-                    "--max-model-len", 4096)
-    if server.port is None:
+    """512 tokens in, 256 out, Poisson: the rates one after the other, until first tokens come too late."""
+    server = serve_8b("arrivals")
+    if server is None:
         return
-    for rate in (10, 20, 30):
-        answer = server.load(streams=int(rate * 12), gap=1 / rate, prompt_tokens=512, new_tokens=256, seed=rate)
-        figures.setdefault("arrivals", {})[rate] = {k: answer.get(k) for k in ("tokens_per_s", "ttft_ms", "itl_ms")}
+    server.load(streams=64, prompt_tokens=512, new_tokens=32, seed=1)
+    for rate in RATES:
+        file = given.work / f"arrivals-{rate}"
+        file.write_text("\n".join(map(str, poisson(rate, ARRIVALS_S))))
+        answer = server.load(arrivals=file, prompt_tokens=512, new_tokens=256, seed=rate)
+        kept = {k: answer.get(k) for k in ("streams", "failed", "tokens_per_s", "ttft_ms", "itl_ms", "cpu_us_per_token")}
+        figures.setdefault("arrivals", {})[rate] = kept
+        peer = figures.get("peer arrivals", {}).get("tokens_per_s", 0)
+        kept["times the peer"] = round((kept["tokens_per_s"] or 0) / peer, 2) if peer else None
+        note(f"{rate} requests/s: {kept}")
+        if (answer.get("ttft_ms") or {}).get("p99", 1e9) > 1000:
+            break
     server.stop()
+
+
+def steady_decode():
+    """GPU busy, the host's time between steps and its CPU per token, while nothing but decoding happens."""
+    server = serve_8b("steady", batch=128)
+    if server is None:
+        return
+    for batch in (1, 64, 128):
+        server.load(streams=batch, prompt_tokens=128, new_tokens=24, seed=batch)
+        figures[f"steady {batch}"] = steady(server, batch, prompt_tokens=128, new_tokens=640, seed=batch + 1)
+        note(f"steady decode, batch {batch}: {figures[f'steady {batch}']}")
+    for name in ("16", "64"):
+        firsts = [server.load(streams=int(name), prompt_tokens=128, new_tokens=2, seed=100 + i).get("all_first_tokens_s", 0)
+                  for i in range(5)]
+        figures[f"first tokens {name}"] = sorted(firsts)[2] * 1e3
+        note(f"{name} prompts at once, all first tokens: {[round(x * 1e3, 1) for x in firsts]} ms")
+    server.stop()
+    one = serve_8b("one-in-flight", "--steps-in-flight", 1, batch=128)
+    if one is not None:
+        one.load(streams=64, prompt_tokens=128, new_tokens=24, seed=3)
+        figures["one step in flight 64"] = steady(one, 64, prompt_tokens=128, new_tokens=640, seed=65)
+        note(f"one step in flight, batch 64: {figures['one step in flight 64']}")
+        one.stop()
+
+
+def invariant():
+    """The same tokens alone and among 128, and what that costs."""
+    server = serve_8b("invariant", "--batch-invariant", "true", batch=160)
+    if server is None:
+        return
+    bodies = [{"model": "m", "prompt": [50 + 7 * i + j % 90 for j in range(100 + 20 * i)], "max_tokens": 64,
+               "temperature": t, "seed": 3, "logprobs": 1} for i, t in enumerate((0, 0, 0.8))]
+    alone = [server.ask(body)["choices"][0] for body in bodies]
+    done = {}
+    crowd = threading.Thread(target=lambda: done.update(server.load(streams=128, prompt_tokens=128, new_tokens=512, seed=9)))
+    crowd.start()
+    time.sleep(4)
+    among = [server.ask(body)["choices"][0] for body in bodies]
+    crowd.join()
+    answer = server.load(streams=128, prompt_tokens=128, new_tokens=128, seed=10)
+    figures["batch_invariant"] = {"alone and among 128": "same" if alone == among else "DIFFERENT",
+                                  "crowd": done.get("streams"),
+                                  "decode_tokens_per_s at 128": answer.get("decode_tokens_per_s"),
+                                  "first tokens ms at 128": answer.get("all_first_tokens_s", 0) * 1e3}
+    note(f"batch_invariant: {figures['batch_invariant']}")
+    server.stop()
+
+
+def swap():
+    """More streams than the KV cache holds: computing again against waiting in host memory."""
+    for name, room in (("computed again", 0), ("in host memory", "16G")):
+        server = serve_8b("swap-" + name.split()[0], "--kv-cache-bytes", "2G", "--kv-host-bytes", room, batch=64)
+        if server is None:
+            continue
+        server.load(streams=16, prompt_tokens=512, new_tokens=24, seed=1)
+        answer = server.load(streams=64, prompt_tokens=512, new_tokens=256, seed=2)
+        seen = server.metrics()
+        figures[f"preempted, {name}"] = {"tokens_per_s": answer.get("tokens_per_s"), "failed": answer.get("failed"),
+                                         "preemptions": seen.get("troupe_preemptions_total"),
+                                         "moved": seen.get("troupe_swaps_total")}
+        note(f"preempted sequences {name}: {figures[f'preempted, {name}']}")
+        server.stop()
+
+
+def sanitizer():
+    """racecheck and memcheck over what fits in the time; kernels alone are checked by their own test."""
+    tool = shutil.which("compute-sanitizer") or next(
+        (str(x) for x in pathlib.Path("/").glob("usr/local/cuda*/bin/compute-sanitizer")), None)
+    if tool is None:
+        note("compute-sanitizer is not on this machine")
+        return
+    for check in ("racecheck", "memcheck"):
+        try:
+            done = subprocess.run([tool, "--tool", check, PROGRAMS / "bin/models_cuda_backend_test",
+                                   "recordings and shards change no bit"],
+                                  capture_output=True, text=True, env=environment(), timeout=100)
+            (OUT / f"{check}.log").write_text(done.stdout + done.stderr)
+            figures[check] = (done.stdout.strip().splitlines() or ["no output"])[-1]
+        except subprocess.TimeoutExpired:
+            figures[check] = "not finished within 100 s"
+        note(f"{check}: {figures[check]}")
 
 
 folders = {size: shapes.write_folder(given.work / size, size, PROGRAMS / "tokenizer/tokenizer.json")
@@ -169,7 +279,7 @@ print(subprocess.run([PROGRAMS / "bin/troupe", "devices"], capture_output=True, 
 peer = None
 try:
     if wanted("tiny"):
-        tiny()
+        guarded("tiny", tiny)
     needs_peer = any(not given.only or p in given.only for p in PARTS if "peer" in p or "score" in p)
     if needs_peer:
         peer = Peer()
@@ -179,24 +289,30 @@ try:
              f"{figures['copy'].get('host_to_device', 0) / 1e9:.1f} GB/s")
     for size, batches in (("1b", (1, 64)), ("8b", (1, 16, 64, 128))):
         if wanted("peer" + size):
-            measure_peer(peer, size, batches, 128)
+            guarded("peer" + size, measure_peer, peer, size, batches, 128)
             note(f"peer {size} measured")
         if wanted(size):
             if peer is not None:
                 peer("load", config=str(folders["1b"]))
-            measure_ours(size, batches, 128)
+            guarded(size, measure_ours, size, batches, 128)
             note(f"ours {size} measured")
+    if wanted("peerarrivals"):
+        guarded("peerarrivals", peer_arrivals, peer)
+    if peer is not None:
+        peer("load", config=str(folders["1b"]))  # Makes room.
+    for part, f in (("arrivals", arrivals), ("steady", steady_decode), ("graphs", lambda: graphs("8b")),
+                    ("invariant", invariant), ("swap", swap)):
+        if wanted(part):
+            guarded(part, f)
     for size in ("1b", "8b"):
         if wanted("score" + size):
-            score(peer, size)
+            guarded("score" + size, score, peer, size)
             note(f"{size} scored")
     if peer is not None:
         peer.stop()
         peer = None
-    if wanted("graphs"):
-        graphs("8b")
-    if wanted("arrivals"):
-        arrivals()
+    if wanted("sanitizer"):
+        guarded("sanitizer", sanitizer)
 finally:
     table()
     if peer is not None:

@@ -5,11 +5,13 @@
 {"do": "decode", "batch": B, "prompt": P, "new": N}
 {"do": "score", "prompts": [[ids]]}         log-probability of each following token, bf16 and fp32
 {"do": "copy"}                              device-to-device copy, bytes read + written a second
+{"do": "arrivals", "times": [s], "prompt": P, "new": N, "limit": s}    continuous batching, requests at these seconds
 """
 
 import json
 import statistics
 import sys
+import threading
 import time
 
 import torch
@@ -19,23 +21,49 @@ model = None
 folder = None
 
 
+def spread_out(config):
+    """Accelerate's balanced split, each tensor drawn on the GPU where it goes: no GPU holds all of them."""
+    import accelerate
+    from accelerate.utils import set_module_tensor_to_device
+
+    with torch.device("meta"):
+        made = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    whole = ["LlamaDecoderLayer"]
+    memory = accelerate.utils.get_balanced_memory(made, dtype=torch.bfloat16, no_split_module_classes=whole)
+    places = accelerate.infer_auto_device_map(made, max_memory=memory, dtype=torch.bfloat16,
+                                              no_split_module_classes=whole)
+
+    def place_of(name):
+        while name not in places and name:
+            name = name.rpartition(".")[0]
+        return places[name]
+
+    for name, tensor in list(made.named_parameters()):
+        value = torch.empty(tensor.shape, dtype=torch.bfloat16, device=place_of(name))
+        value = value.fill_(1) if "norm" in name else value.normal_(0, config.initializer_range)
+        set_module_tensor_to_device(made, name, place_of(name), value=value)
+    # Its table is computed, not stored.
+    rotary = type(made.model.rotary_emb)
+    made.model.rotary_emb = rotary(config=config).to(place_of("model.rotary_emb"))
+    return accelerate.dispatch_model(made, places)
+
+
 def load(job):
     global model, folder
     model, folder = None, job["config"]
     torch.cuda.empty_cache()
     torch.manual_seed(0)
     config = transformers.AutoConfig.from_pretrained(folder)
+    if job.get("balanced"):
+        model = spread_out(config).eval()
+        model.generation_config.eos_token_id = None
+        torch.cuda.synchronize()
+        return {"devices": sorted({str(p) for p in model.hf_device_map.values()})}
     # Initialised on the device: the host would take minutes for billions of random numbers.
     torch.set_default_dtype(torch.bfloat16)
     with torch.device("cuda"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     torch.set_default_dtype(torch.float32)
-    if job.get("balanced"):
-        import accelerate
-
-        memory = accelerate.utils.get_balanced_memory(model, dtype=torch.bfloat16, no_split_module_classes=["LlamaDecoderLayer"])
-        places = accelerate.infer_auto_device_map(model, max_memory=memory, no_split_module_classes=["LlamaDecoderLayer"])
-        model = accelerate.dispatch_model(model, places)
     model.eval()
     model.generation_config.eos_token_id = None
     torch.cuda.synchronize()
@@ -106,7 +134,50 @@ def copy(_):
     return {"bytes_per_s": 2 * 4 * (1 << 30) / statistics.median(spent[2:]), "host_to_device": max(up)}
 
 
-jobs = {"load": load, "save": save, "decode": decode, "score": score, "copy": copy}
+def arrivals(job):
+    """transformers' continuous batching, fed as the clock says. Cut off at `limit` seconds."""
+    settings = transformers.GenerationConfig(max_new_tokens=job["new"], do_sample=False, eos_token_id=-1, pad_token_id=0)
+    manager = model.init_continuous_batching(generation_config=settings)
+    generator = torch.Generator().manual_seed(1)
+    prompts = torch.randint(100, 40000, (len(job["times"]) + 4, job["prompt"]), generator=generator).tolist()
+    manager.warmup()
+    manager.start()
+    try:
+        for prompt in prompts[-4:]:
+            manager.add_request(prompt, max_new_tokens=8)
+        for _ in range(4):
+            manager.get_result(timeout=60)
+        begin = time.perf_counter()
+        submitted = {}
+
+        def feed():
+            for prompt, at in zip(prompts, job["times"]):
+                time.sleep(max(0.0, begin + at - time.perf_counter()))
+                now = time.perf_counter()
+                name = manager.add_request(prompt, max_new_tokens=job["new"], record_timestamps=True)
+                submitted[name] = now
+
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        done = {}
+        while len(done) < len(job["times"]) and time.perf_counter() - begin < job["limit"]:
+            result = manager.get_result(timeout=1)
+            if result is not None and result.is_finished():
+                done[result.request_id] = (time.perf_counter(), len(result.generated_tokens), result.timestamps or [])
+        last = max((x[0] for x in done.values()), default=time.perf_counter())
+        first = sorted(x[2][0] - submitted[name] for name, x in done.items() if x[2] and name in submitted)
+        tokens = sum(x[1] for x in done.values())
+        answer = {"finished": len(done), "of": len(job["times"]), "tokens_per_s": tokens / (last - begin)}
+        if first:
+            answer["ttft_ms"] = {"p50": first[len(first) // 2] * 1e3, "p99": first[int(len(first) * 0.99)] * 1e3}
+        return answer
+    finally:
+        manager.stop(block=True, timeout=20)
+        if hasattr(manager, "destroy"):
+            manager.destroy()
+
+
+jobs = {"arrivals": arrivals, "load": load, "save": save, "decode": decode, "score": score, "copy": copy}
 print(json.dumps({"torch": torch.__version__, "transformers": transformers.__version__,
                   "gpu": torch.cuda.get_device_name(0), "gpus": torch.cuda.device_count()}), flush=True)
 for line in sys.stdin:

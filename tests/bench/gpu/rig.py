@@ -4,10 +4,13 @@ import glob
 import json
 import os
 import pathlib
+import random
 import re
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -42,6 +45,53 @@ def environment():
     return e
 
 
+def poisson(rate, seconds, seed=1):
+    """Seconds at which requests come."""
+    generator = random.Random(seed)
+    times, at = [], generator.expovariate(rate)
+    while at < seconds:
+        times.append(at)
+        at += generator.expovariate(rate)
+    return times
+
+
+def steady(server, batch, seconds=1.5, **options):
+    """What the server says of itself while `batch` streams decode and nothing else happens."""
+    done = {}
+    loader = threading.Thread(target=lambda: done.update(server.load(streams=batch, **options)))
+    loader.start()
+    try:
+        time.sleep(1.5)  # All first tokens are out, and what is to be recorded is.
+        a = server.metrics()
+        time.sleep(seconds)
+        b = server.metrics()
+    except OSError as reason:
+        note(f"/metrics: {reason}")
+        return {}
+    finally:
+        loader.join()
+    change = {name: b[name] - a.get(name, 0) for name in b}
+    steps = change.get("troupe_steps_total", 0)
+
+    def mean(name):
+        return change.get(name + "_sum", 0) / max(1, change.get(name + "_count", 0))
+
+    return {"steps": steps, "busy": change.get("troupe_device_seconds_sum", 0) / change["wall"],
+            "turnaround_us": mean("troupe_turnaround_seconds") * 1e6, "tick_us": mean("troupe_tick_seconds") * 1e6,
+            "device_ms": mean("troupe_device_seconds") * 1e3,
+            "decode_tokens_per_s": done.get("decode_tokens_per_s", 0),
+            "cpu_us_per_token": done.get("cpu_us_per_token", 0), "threads": done.get("threads", {})}
+
+
+def guarded(name, f, *arguments):
+    """One part's failure must not lose the others'."""
+    try:
+        return f(*arguments)
+    except Exception as reason:
+        note(f"{name} failed: {type(reason).__name__}: {reason}")
+        return None
+
+
 class Peer:
     def __init__(self):
         self.process = subprocess.Popen([sys.executable, HERE / "peer.py"], stdin=subprocess.PIPE,
@@ -50,17 +100,27 @@ class Peer:
         if not self.about:
             sys.exit("the peer did not start; see peer.log")
 
-    def __call__(self, do, **job):
-        self.process.stdin.write(json.dumps({"do": do, **job}) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+    def __call__(self, do, within=150, **job):
+        """The job's answer; {"error": ...} where it failed, took longer than `within` seconds, or ended the peer."""
+        answer = {"error": "the peer has ended"}
+        if self.process.poll() is None:
+            self.process.stdin.write(json.dumps({"do": do, **job}) + "\n")
+            self.process.stdin.flush()
+            if not select.select([self.process.stdout], [], [], within)[0]:
+                answer = {"error": f"no answer within {within} s"}
+                self.process.kill()
+            elif line := self.process.stdout.readline():
+                answer = json.loads(line)
         if "error" in answer:
             note(f"peer, {do}: {answer['error']}")
         return answer
 
     def stop(self):
         self.process.stdin.close()
-        self.process.wait(60)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
 
 
 class Troupe:
@@ -90,7 +150,7 @@ class Troupe:
         for name, value in options.items():
             command += ["--" + name.replace("_", "-"), str(value)]
         cpu, threads = self.cpu(), self.threads()
-        done = subprocess.run(command, capture_output=True, text=True, env=environment())
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=180)
         try:
             answer = json.loads(done.stdout)
         except json.JSONDecodeError:
@@ -102,6 +162,16 @@ class Troupe:
         spent = {name: ticks - threads.get(name, 0) for name, ticks in self.threads().items()}
         answer["threads"] = {name: ticks for name, ticks in sorted(spent.items(), key=lambda x: -x[1])[:6] if ticks}
         return answer
+
+    def metrics(self):
+        """Sums and counts of /metrics by name, and `wall`, the second at which they were read."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        found = {"wall": time.perf_counter()}
+        for name, value in re.findall(r'^(troupe_\w+)(?:\{[^}]*\})? ([-+.\deE]+)$', text, re.M):
+            if not name.endswith("_bucket"):
+                found[name] = found.get(name, 0) + float(value)
+        return found
 
     def ask(self, body):
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/completions", json.dumps(body).encode(),

@@ -43,6 +43,7 @@ struct arguments {
   int streams = 16;        ///< Requests in all.
   int concurrency = 0;     ///< At most so many at once; 0 = all.
   double gap = 0;          ///< Seconds between two arrivals.
+  std::string arrivals;    ///< File with the second of each arrival, one a line; sets `streams`.
   int prompt_tokens = 128;
   int new_tokens = 64;
   int vocabulary = 40000;
@@ -75,13 +76,17 @@ arguments parse(int argc, char** argv) {
   number("--probe-at", a.probe_at);
   number("--probe-tokens", a.probe_tokens);
   number("--timeout", a.timeout);
-  if (auto i = given.find("--model"); i != given.end()) {
-    a.model = i->second;
-    given.erase(i);
-  }
+  auto text = [&](const char* name, std::string& target) {
+    if (auto i = given.find(name); i != given.end()) {
+      target = i->second;
+      given.erase(i);
+    }
+  };
+  text("--model", a.model);
+  text("--arrivals", a.arrivals);
   if (!given.empty() || argc % 2 == 0)
     die("unknown or incomplete argument" + (given.empty() ? "" : " " + given.begin()->first) +
-        "; known: --port --streams --concurrency --gap --prompt-tokens --new-tokens --vocabulary "
+        "; known: --port --streams --concurrency --gap --arrivals --prompt-tokens --new-tokens --vocabulary "
         "--seed --model --probe-at --probe-tokens --timeout");
   return a;
 }
@@ -163,6 +168,15 @@ int main(int argc, char** argv) {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
+  std::vector<seconds> due;
+  if (!a.arrivals.empty()) {
+    std::ifstream in{a.arrivals};
+    for (seconds at = 0; in >> at;)
+      due.push_back(at);
+    if (due.empty() || !std::is_sorted(due.begin(), due.end()))
+      die("no ascending numbers in " + a.arrivals);
+    a.streams = static_cast<int>(due.size());
+  }
   std::mt19937 random{a.seed};
   std::vector<stream> all(static_cast<size_t>(a.streams + (a.probe_at >= 0 ? 1 : 0)));
   for (auto& s : all) {
@@ -212,7 +226,8 @@ int main(int argc, char** argv) {
     auto elapsed = now() - begin;
     if (elapsed > a.timeout)
       die("not finished after " + std::to_string(a.timeout) + " s");
-    while (opened < ordinary && running < limit && elapsed >= static_cast<double>(opened) * a.gap)
+    while (opened < ordinary && running < limit &&
+           elapsed >= (due.empty() ? static_cast<double>(opened) * a.gap : due[opened]))
       open(all[opened++]);
     if (!probe_sent && elapsed >= a.probe_at) {
       probe_sent = true;

@@ -251,3 +251,51 @@ TEST_CASE("a step that does not fit the device is void, and the stage goes on", 
   const auto expected = again.run_alone(g, {.chunk = 64});
   CHECK(expected.tokens.size() == 3);
 }
+
+TEST_CASE("what is recorded in idle time changes no bit", "[models][cuda]") {
+  const auto devices = models::list_devices();
+  for (const auto shards : {1u, 2u}) {
+    if (shards > 1 && devices && devices->size() < 2)
+      break;
+    const auto requests = mixed_requests(9);
+    const auto options = device_options("llama", "bf16", shards);
+    const auto expected = stage_driver{options}.run(requests);
+    stage_driver prepared{options};
+    for (uint32_t i = 0; i < shards; ++i) {
+      auto& stage = prepared.stage(i);
+      CHECK(stage.has_idle_work());
+      size_t pieces = 0;
+      for (bool more = true; more; ++pieces) {
+        auto left = stage.idle_work();
+        REQUIRE(left);
+        more = *left;
+        CHECK(more == stage.has_idle_work());
+      }
+      // Each kind of step twice: once as it is, once recorded.
+      CHECK(pieces > 4);
+      CHECK(pieces % 2 == 0);
+    }
+    CHECK(prepared.run(requests) == expected);
+  }
+  auto eager = device_options("llama", "bf16");
+  eager.cuda_graphs = false;
+  CHECK_FALSE(stage_driver{eager}.stage(0).has_idle_work());
+}
+
+TEST_CASE("a device says how long it was busy and what a move takes", "[models][cuda]") {
+  auto options = device_options("llama");
+  options.kv_host_bytes = 1 << 20;
+  auto plan = models::plan_model(options);
+  REQUIRE(plan);
+  CHECK(plan->kv_host_blocks == (1u << 20) / plan->kv_block_bytes);
+  REQUIRE(plan->block_move_ns);
+  CHECK(*plan->block_move_ns == 0);
+  auto made = plan->stages[0]({});
+  REQUIRE(made);
+  CHECK(*plan->block_move_ns > 0);
+  options.kv_host_bytes = 0;
+  plan = models::plan_model(options);
+  REQUIRE(plan);
+  CHECK(plan->kv_host_blocks == 0);
+  CHECK(!plan->block_move_ns);
+}

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -21,6 +22,7 @@ struct emulated_stream {
 
 struct emulated_event {
   emulated_stream* stream = nullptr;
+  std::chrono::steady_clock::time_point when;
 };
 
 struct emulated_graph {
@@ -279,6 +281,14 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   std::lock_guard guard{mutex};
   auto* e = reinterpret_cast<emulated_event*>(event);
   e->stream = &of(stream);
+  e->when = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  const auto span =
+      reinterpret_cast<emulated_event*>(to)->when - reinterpret_cast<emulated_event*>(from)->when;
+  *milliseconds = std::chrono::duration<float, std::milli>(span).count();
   return cudaSuccess;
 }
 
