@@ -103,6 +103,9 @@ void deliver(scheduler_ptr self) {
       batch.sequence = event.sequence;
       batch.tokens.push_back(std::move(event.row));
       batch.cached_tokens = event.cached_tokens;
+      if (event.first)
+        batch.waited_us = static_cast<uint32_t>(
+            std::chrono::duration_cast<std::chrono::microseconds>(client.waited).count());
       self->send(client.receiver, std::move(batch));
       ++messages;
     }
@@ -226,13 +229,13 @@ double sparsity_of(const step& s) {
 
 /// A sequence that starts for the first time has waited until now.
 void note_starts(scheduler_state& state, const step& s, caf::actor_clock::time_point now) {
-  if (s.starts.empty() || !state.options.model)
-    return;
   for (const auto& start : s.starts)
     for (auto& client : state.clients)
-      if (client.sequence == start.sequence && client.submitted != caf::actor_clock::time_point{})
-        state.options.model->queue_time.observe(
-            seconds(now - std::exchange(client.submitted, caf::actor_clock::time_point{})));
+      if (client.sequence == start.sequence && client.submitted != caf::actor_clock::time_point{}) {
+        client.waited = now - std::exchange(client.submitted, caf::actor_clock::time_point{});
+        if (auto& m = state.options.model)
+          m->queue_time.observe(seconds(client.waited));
+      }
 }
 
 /// Whether the next step stays back, so that whoever arrives while the device is busy can join it.

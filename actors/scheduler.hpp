@@ -30,6 +30,7 @@ struct scheduler_client {
   token_receiver receiver;
   caf::actor_clock::time_point last_token{}; ///< Zero before the first.
   caf::actor_clock::time_point submitted{};  ///< Zero once its first step has begun.
+  caf::actor_clock::duration_type waited{};  ///< Until then.
 };
 
 struct scheduler_state {

@@ -90,12 +90,13 @@ reply async_result::poll(const std::string& id, size_t offset, size_t most) cons
 }
 
 std::shared_ptr<async_result> async_results::add(const std::string& id, std::string content_type,
+                                                 std::optional<size_t> owner,
                                                  std::function<void()> cancel) {
   auto made = std::make_shared<async_result>(std::move(content_type), batch_);
   std::list<entry> given_up;
   {
     std::lock_guard lock{mutex_};
-    entries_.push_front({id, made, std::move(cancel)});
+    entries_.push_front({id, made, owner, std::move(cancel)});
     by_id_[id] = entries_.begin();
     while (entries_.size() > capacity_) {
       by_id_.erase(entries_.back().id);
@@ -107,7 +108,8 @@ std::shared_ptr<async_result> async_results::add(const std::string& id, std::str
   return made;
 }
 
-reply async_results::poll(std::string_view token, std::string_view most) {
+reply async_results::poll(std::string_view token, std::string_view most,
+                          std::optional<size_t> owner) {
   auto id = std::string{token.substr(0, id_length)};
   auto offset =
       token.size() > id_length ? to_count(token.substr(id_length)) : std::optional<size_t>{0};
@@ -117,7 +119,7 @@ reply async_results::poll(std::string_view token, std::string_view most) {
   std::shared_ptr<async_result> found;
   {
     std::lock_guard lock{mutex_};
-    if (auto at = by_id_.find(id); at != by_id_.end()) {
+    if (auto at = by_id_.find(id); at != by_id_.end() && at->second->owner == owner) {
       entries_.splice(entries_.begin(), entries_, at->second);
       found = at->second->result;
     }

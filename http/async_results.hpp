@@ -5,6 +5,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -53,17 +54,19 @@ public:
   async_results(size_t capacity, size_t batch) : capacity_(capacity), batch_(batch) {}
 
   /// A place for an answer, known by `id` from now on.
+  /// @param owner The API key that it belongs to: nobody else can fetch it.
   /// @param cancel Ends its request; called once at most, when the result is given up.
   std::shared_ptr<async_result> add(const std::string& id, std::string content_type,
-                                    std::function<void()> cancel);
+                                    std::optional<size_t> owner, std::function<void()> cancel);
 
   /// Answers a poll for `token` (an id, and the number of items that were had already).
-  reply poll(std::string_view token, std::string_view most);
+  reply poll(std::string_view token, std::string_view most, std::optional<size_t> owner = {});
 
 private:
   struct entry {
     std::string id;
     std::shared_ptr<async_result> result;
+    std::optional<size_t> owner;
     std::function<void()> cancel;
   };
 

@@ -80,12 +80,13 @@ private:
 reply run_in_background(const std::shared_ptr<front_end>& front, generation_job job) {
   auto id = new_id();
   std::string type{job.writer->content_type()};
+  auto owner = job.key;
   auto made = std::make_shared<background_job>(front, std::move(job));
   auto give_up = [made, weak = std::weak_ptr{front}] {
     if (auto alive = weak.lock())
       boost::asio::post(alive->parsing, [made] { made->cancel(); });
   };
-  auto result = front->state->results.add(id, std::move(type), std::move(give_up));
+  auto result = front->state->results.add(id, std::move(type), owner, std::move(give_up));
   boost::asio::post(front->parsing, [made, front, result] { made->start(*front, result); });
   return submitted_reply(id);
 }

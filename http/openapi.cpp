@@ -28,15 +28,26 @@ void append_content(std::string& out, std::string_view type, std::string_view sc
   out += "}}";
 }
 
-void append_parameters(std::string& out, std::string_view path) {
+void append_parameter(std::string& out, std::string_view name, bool in_path) {
+  if (!out.ends_with('['))
+    out += ',';
+  out += "{\"name\":";
+  json::append_string(out, name);
+  out +=
+      in_path
+          ? ",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\",\"minLength\":1}}"
+          : ",\"in\":\"query\",\"schema\":{\"type\":\"string\"}}";
+}
+
+void append_parameters(std::string& out, const route_entry& entry) {
   out += "\"parameters\":[";
-  auto first = true;
-  for (auto at = path.find('{'); at != std::string_view::npos; at = path.find('{', at + 1)) {
-    if (!std::exchange(first, false))
-      out += ',';
-    out += "{\"name\":";
-    json::append_string(out, path.substr(at + 1, path.find('}', at) - at - 1));
-    out += ",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\",\"minLength\":1}}";
+  auto path = entry.path;
+  for (auto at = path.find('{'); at != std::string_view::npos; at = path.find('{', at + 1))
+    append_parameter(out, path.substr(at + 1, path.find('}', at) - at - 1), true);
+  for (auto query = entry.query; !query.empty();) {
+    auto name = query.substr(0, query.find(' '));
+    query.remove_prefix(std::min(query.size(), name.size() + 1));
+    append_parameter(out, name, false);
   }
   out += ']';
 }
@@ -63,7 +74,7 @@ void append_operation(std::string& out, const route_entry& entry, std::string_vi
   out += "],\"summary\":";
   json::append_string(out, entry.summary);
   out += ',';
-  append_parameters(out, entry.path);
+  append_parameters(out, entry);
   if (!entry.request.empty()) {
     out += ",\"requestBody\":{\"required\":true,";
     append_content(out, "application/json", entry.request);

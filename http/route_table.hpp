@@ -24,6 +24,7 @@ struct route_entry {
   std::string_view request; ///< Schema of the body (openapi_schemas.cpp); empty: there is none.
   /// Schema of the answer, or its media type when it is no JSON; empty: no body.
   std::string_view answer;
+  std::string_view query = {}; ///< Query parameters, apart by spaces; none is required.
 };
 
 std::span<const route_entry> route_table();

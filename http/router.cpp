@@ -182,15 +182,15 @@ parser choose_parser(const json::value& body, bool pipeline) {
   return body.find("prompt") && !body.find("inputs") ? parse_completions : parse_lmi;
 }
 
-/// What comes before any look at the body: the key's allowance, and answers that are there already.
+/// What comes before any look at the body: answers that are there already, and the key's allowance.
 std::optional<reply> answer_early(const front_state& state, const request& r, error_style style) {
+  if (auto* token = r.header("x-starting-token")) {
+    auto* most = r.header("x-max-items");
+    return state.results.poll(*token, most ? *most : std::string_view{}, r.key);
+  }
   if (r.key)
     if (auto wait = state.keys.spend(*r.key); wait.count() > 0)
       return too_many_reply(style, wait);
-  if (auto* token = r.header("x-starting-token")) {
-    auto* most = r.header("x-max-items");
-    return state.results.poll(*token, most ? *most : std::string_view{});
-  }
   return std::nullopt;
 }
 
@@ -229,6 +229,7 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   out.settings = std::move(to.dialect);
   for (auto& one : out.requests)
     one.version_binding = to.version_asked;
+  out.key = r.key;
   if (auto* wait = r.header("x-synchronous"))
     out.asynchronous = lower(*wait) == "false";
   auto* trace = r.header("traceparent");

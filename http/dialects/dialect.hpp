@@ -45,7 +45,8 @@ struct generation_job {
   std::vector<std::string> warnings;
   /// Of the model that it is for; null: the server's.
   std::shared_ptr<const dialect_settings> settings{};
-  bool asynchronous = false; ///< The answer is kept for later (x-synchronous: false).
+  std::optional<size_t> key{}; ///< The API key that it came with.
+  bool asynchronous = false;   ///< The answer is kept for later (x-synchronous: false).
 };
 
 using parsed_job = std::variant<generation_job, problem>;
@@ -53,8 +54,8 @@ using parsed_job = std::variant<generation_job, problem>;
 /// What a dialect knows beside the body.
 struct job_context {
   const dialect_settings& settings;
-  std::string id{};    ///< Of the request; names the answer too.
-  std::string model{}; ///< Named by route, query or header; empty = the only one.
+  std::string id{};      ///< Of the request; names the answer too.
+  std::string model{};   ///< Named by route, query or header; empty = the only one.
   std::string version{}; ///< Empty = any.
   int32_t priority = 3;
   bool v1_route = false;    ///< /v1/*: OpenAI's rules rather than LMI's.

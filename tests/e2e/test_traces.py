@@ -1,5 +1,6 @@
 """Traces of the real binary, as a collector of OpenTelemetry sees them."""
 
+import concurrent.futures
 import http.server
 import json
 import threading
@@ -92,6 +93,22 @@ def test_a_request_is_a_span_below_its_caller_s(start, collector):
     # Spans are dated by a clock of their own, so neighbours agree only to the microsecond or so.
     assert all(later - earlier > -50_000 for earlier, later in zip(times, times[1:]))
     assert begin - 1_000_000_000 < times[0] <= times[-1] < time.time_ns() + 1_000_000_000
+
+
+def test_waiting_for_a_slot_is_told_apart_from_the_work(start, collector):
+    server = start("--dummy-model", "--max-rolling-batch-size", "1", "--otlp-endpoint", collector.url)
+    ask = {"inputs": "Hi", "parameters": {"max_new_tokens": 4000, "ignore_eos": True}}
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: post(server, "/invocations", ask), range(6)))
+    found = spans(collector, 24)
+
+    def length(span):
+        return int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])
+
+    waits = sorted(length(span) for span in found if span["name"] == "queue")
+    work = [length(span) for span in found if span["name"] == "decode"]
+    # The last of them waited for all the others.
+    assert waits[-1] > sum(sorted(work)[:4]) and waits[0] < min(work)
 
 
 def test_who_is_not_sampled_is_not_traced(start, collector):

@@ -22,7 +22,7 @@ struct results {
   std::shared_ptr<async_result> one = add(id);
 
   std::shared_ptr<async_result> add(const std::string& name, std::string type = lines) {
-    return all.add(name, std::move(type), [this] { ++cancelled; });
+    return all.add(name, std::move(type), std::nullopt, [this] { ++cancelled; });
   }
 };
 
@@ -97,6 +97,14 @@ TEST_CASE_METHOD(results, "the one that was not asked for longest is given up", 
   CHECK(cancelled == 1);
   CHECK(all.poll(std::string(36, 'b'), "").status == 400);
   CHECK(all.poll(id, "").status == 202);
+}
+
+TEST_CASE_METHOD(results, "a result belongs to the key that asked for it", "[http][async]") {
+  auto mine = std::string(36, 'k');
+  all.add(mine, lines, 7, [] {});
+  CHECK(all.poll(mine, "", 7).status == 202);
+  CHECK(all.poll(mine, "", 8).status == 400);
+  CHECK(all.poll(mine, "").status == 400);
 }
 
 TEST_CASE("items can become visible in batches", "[http][async]") {

@@ -52,6 +52,8 @@ TEST_CASE("every route is described", "[http][routes]") {
     REQUIRE(item->find(method));
     CHECK(*item->find(method)->find("summary")->as_string() == route.summary);
     auto named = static_cast<size_t>(std::count(path.begin(), path.end(), '{'));
+    if (!route.query.empty())
+      named += static_cast<size_t>(std::count(route.query.begin(), route.query.end(), ' ')) + 1;
     CHECK(item->find(method)->find("parameters")->as_array()->size() == named);
   }
 }

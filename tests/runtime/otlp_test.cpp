@@ -39,7 +39,7 @@ json::array spans_of(const request_trace& trace) {
 
 std::string attribute(const json::value& span, std::string_view name) {
   for (const auto& one : span.at("attributes").as_array())
-    if (one.at("key").as_string().c_str() == name)
+    if (one.at("key").as_string() == name)
       return json::serialize(one.at("value"));
   return {};
 }
