@@ -47,7 +47,9 @@ void prepare(registering& job) {
 }
 
 void fail(const registering_ptr& job, caf::error why) {
-  auto label = label_of(job->wanted.name, job->wanted.version);
+  const auto& wanted = job->wanted;
+  auto label = label_of(wanted.name.empty() ? config::inferred_name(wanted.url) : wanted.name,
+                        wanted.version);
   telemetry::log(log_level::error, {}, "model '" + label + "' was not loaded: " + text_of(why));
   if (job->failure == on_failure::forget)
     job->state->models.remove(job->serial);
