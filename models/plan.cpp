@@ -18,7 +18,7 @@ namespace {
 
 constexpr uint32_t usual_cpu_step_tokens = 512;
 /// A GPU takes as long for fewer tokens: it reads the weights in any case.
-constexpr uint32_t device_pipeline_chunk = 256;
+constexpr uint32_t device_pipeline_chunk = 512;
 
 std::string mebibytes(uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";

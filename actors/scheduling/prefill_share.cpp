@@ -49,8 +49,9 @@ void prefill_share::learn(uint32_t decode_rows, uint32_t prompt_tokens, uint64_t
 uint32_t prefill_share::tokens(const demand& d) const {
   double most = whole_budget;
   if (d.depth > 1 && d.streams == 0)
-    most = std::max<double>(limits_.pipeline_chunk,
-                            static_cast<double>(d.prompt_tokens) / (2.0 * d.depth) + 1);
+    most = std::max<double>(
+        limits_.pipeline_chunk,
+        static_cast<double>(d.prompt_tokens) / (limits_.pipeline_rounds * d.depth) + 1);
   if (d.streams == 0 || d.prompts == 0)
     return static_cast<uint32_t>(most);
 

@@ -5,7 +5,8 @@
 {"do": "decode", "batch": B, "prompt": P, "new": N}
 {"do": "score", "prompts": [[ids]]}         log-probability of each following token, bf16 and fp32
 {"do": "copy"}                              device-to-device copy, bytes read + written a second
-{"do": "arrivals", "times": [s], "prompt": P, "new": N, "limit": s}    continuous batching, requests at these seconds
+{"do": "arrivals", "times": [s], "prompt": P, "new": N, "limit": s, "blocks": n, "batch_tokens": n}
+                                                continuous batching, requests at these seconds
 """
 
 import json
@@ -140,7 +141,11 @@ def arrivals(job):
     # Without it the manager's steps run into the attention that knows no pages.
     if "paged" not in (model.config._attn_implementation or ""):
         model.set_attn_implementation("paged|sdpa")
-    manager = model.init_continuous_batching(generation_config=settings)
+    # Its attention without flash-attn looks at the whole cache for every query: a cache no larger than what
+    # `blocks` says keeps that bearable.
+    cache = transformers.generation.configuration_utils.ContinuousBatchingConfig(
+        num_blocks=job.get("blocks"), max_batch_tokens=job.get("batch_tokens"))
+    manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=cache)
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(100, 40000, (len(job["times"]) + 4, job["prompt"]), generator=generator).tolist()
     manager.warmup()
@@ -179,6 +184,8 @@ def arrivals(job):
         manager.stop(block=True, timeout=20)
         if hasattr(manager, "destroy"):
             manager.destroy()
+        if hasattr(model, "destroy_cached_continuous_batching_manager"):
+            model.destroy_cached_continuous_batching_manager()
 
 
 jobs = {"arrivals": arrivals, "load": load, "save": save, "decode": decode, "score": score, "copy": copy}
