@@ -141,12 +141,14 @@ TEST_CASE_METHOD(messages, "a new sequence, its tokens and the load survive the 
   n.search = {search_kind::contrastive, 4, 3, 0.75, early_stopping::never, 0.5f, true};
   n.wants = {true, true, true, true, true, 3, 5, candidate_scores::probabilities};
   n.priority = 1;
+  n.turn = 1ull << 40;
   n.cache_salt = "tenant";
   n.rope_base = 10000.5;
   n.slot_timeout_ms = 250;
   survives(sys, n);
   CHECK(round_trip(sys, n).sampling == n.sampling);
   CHECK(round_trip(sys, n).search == n.search);
+  CHECK(round_trip(sys, n).turn == n.turn);
   CHECK(round_trip(sys, n).wants.scores == candidate_scores::probabilities);
 
   token_batch b;
@@ -154,8 +156,10 @@ TEST_CASE_METHOD(messages, "a new sequence, its tokens and the load survive the 
   b.tokens.resize(2);
   b.tokens[1].token = 5;
   b.cached_tokens = 32;
+  b.waited_us = 33;
   b.output = 2;
   survives(sys, b);
+  CHECK(round_trip(sys, b).waited_us == 33);
   CHECK(round_trip(sys, b).output == 2);
 
   survives(sys, scheduler_load{1, 2, 3, 4, 5, 6, 7, 8});

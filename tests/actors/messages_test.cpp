@@ -76,6 +76,8 @@ TEST_CASE_METHOD(wire, "a generation request survives the wire", "[actors][messa
   r.params.max_time_ms = 13;
   r.params.eos_tokens = {14};
   r.priority = 1;
+  r.turn = 1ull << 40;
+  r.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   r.slot_timeout_ms = 9;
   r.deadline_ms = 10;
   r.read_timeout_ms = 11;
@@ -103,6 +105,8 @@ TEST_CASE_METHOD(wire, "a generation request survives the wire", "[actors][messa
   CHECK(y.params.eos_tokens == r.params.eos_tokens);
   CHECK(y.deadline_ms == 10);
   CHECK(y.read_timeout_ms == 11);
+  CHECK(y.turn == r.turn);
+  CHECK(y.traceparent == r.traceparent);
 }
 
 TEST_CASE_METHOD(wire, "a batch of events survives the wire, its error too", "[actors][messages]") {
