@@ -4,7 +4,7 @@
 #include "troupe/actors/scheduling/batching_entry.hpp"
 
 /// Preempted sequences whose KV waits in host memory. Within a step blocks leave before others come
-/// in, and both before any row runs.
+/// in, and both before copies are made and any row runs.
 namespace troupe::scheduling {
 
 /// Leaves the KV of a sequence that is about to give up its blocks in host memory, if that pays.

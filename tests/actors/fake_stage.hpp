@@ -225,7 +225,6 @@ private:
   }
 
   void note(const step& s) {
-    copy_blocks(s);
     for (auto id : s.dropped)
       sequences_.erase(id);
     for (const auto& move : s.swaps_out)
@@ -234,6 +233,7 @@ private:
       std::copy_n(host_.at(move.host).begin(), options_.block_tokens, block(move.device));
       host_.erase(move.host);
     }
+    copy_blocks(s);
     for (const auto& start : s.starts)
       sequences_[start.sequence] = {{}, start, 0, pending_token};
     for (const auto& row : s.rows) {
