@@ -101,17 +101,6 @@ bool holds_model(const fs::path& folder) {
          fs::exists(folder / "adapter_config.json", code);
 }
 
-/// A line of the old way of streaming belongs to one call.
-caf::error check_streaming(const config::settings& model) {
-  if (model.text("option.enable_streaming") == "false" ||
-      model.text("option.rolling_batch") != "disable" || model.integer("batch_size") == 1)
-    return {};
-  return caf::make_error(ec::bad_option,
-                         std::string{"option.enable_streaming needs batch_size=1 without rolling "
-                                     "batch: set that, or rolling_batch=scheduler and ask for "
-                                     "streams in requests"});
-}
-
 /// All that follows from the settings and the folder of the weights.
 caf::expected<prepared_model> prepared(config::resolved resolved, const config::settings& server,
                                        const config::environment& variables,
@@ -136,8 +125,6 @@ caf::expected<prepared_model> prepared(config::resolved resolved, const config::
   constexpr config::key<config::kind::choice> rolling_batch{"option.rolling_batch"};
   out.settings.put(rolling_batch.index(), std::string{mode->rolling ? "scheduler" : "disable"},
                    {out.settings.origin_of("option.rolling_batch").from, mode->because});
-  if (auto problem = check_streaming(out.settings))
-    return problem;
   out.spec = spec_of(out.settings, weights.string(), dummy);
   out.dialect = dialect_of(out.settings, out.spec.name);
   fill_in_limits(out, variables);

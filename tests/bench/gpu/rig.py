@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 import urllib.request
@@ -30,10 +31,23 @@ def note(text):
     print(f"[{elapsed():6.1f} s] {text}", flush=True)
 
 
+def system_libraries():
+    """Where gather's packed libraries lie, unpacked once."""
+    packed = PROGRAMS / "system.tar.xz"
+    folder = pathlib.Path(f"/tmp/troupe-gpu/system-{packed.stat().st_mtime_ns}")
+    if not folder.exists():
+        aside = folder.with_suffix(f".{os.getpid()}")
+        aside.mkdir(parents=True)
+        with tarfile.open(packed) as archive:
+            archive.extractall(aside, filter="data")
+        aside.rename(folder)
+    return folder
+
+
 def environment():
     """Ours beside the system's own libraries; torch's Python keeps its own environment."""
     e = dict(os.environ)
-    e["LD_LIBRARY_PATH"] = f"{PROGRAMS / 'system'}:{e.get('LD_LIBRARY_PATH', '')}"
+    e["LD_LIBRARY_PATH"] = f"{system_libraries()}:{e.get('LD_LIBRARY_PATH', '')}"
     e["TROUPE_CUDA_LIBRARY"] = str(PROGRAMS / "lib/libtroupe_cuda.so")
     e["TROUPE_GOLDEN_DIR"] = str(PROGRAMS / "golden")
     if "TROUPE_CUBLASLT" not in e:
