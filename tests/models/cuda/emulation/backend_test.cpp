@@ -253,6 +253,7 @@ TEST_CASE("a step that does not fit the device is void, and the stage goes on", 
 }
 
 TEST_CASE("what is recorded in idle time changes no bit", "[models][cuda]") {
+  device_options("llama"); // Names the library that list_devices opens.
   const auto devices = models::list_devices();
   for (const auto shards : {1u, 2u}) {
     if (shards > 1 && devices && devices->size() < 2)
