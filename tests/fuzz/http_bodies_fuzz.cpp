@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <string>
 
@@ -29,11 +30,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t step = 1 + data[0];
   std::string_view bytes{reinterpret_cast<const char*>(data) + 1, size - 1};
   request_reader reader{32 * 1024, 1 << 20};
-  while (!bytes.empty()) {
-    auto chunk = bytes.substr(0, step);
+  // What the reader leaves is shown to it again with more behind it, as a connection does.
+  for (size_t begin = 0, end = 0; begin < bytes.size();) {
+    end = std::min(bytes.size(), std::max(end, begin) + step);
+    auto chunk = bytes.substr(begin, end - begin);
     auto result = reader.feed(chunk);
     if (result.consumed > chunk.size())
       std::abort();
+    begin += result.consumed;
     switch (result.state) {
     case request_reader::status::bad:
     case request_reader::status::header_too_long:
@@ -55,15 +59,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     }
     case request_reader::status::more:
     case request_reader::status::header:
-      // A reader that takes nothing would never end.
-      if (result.consumed == 0 && result.state == request_reader::status::more &&
-          chunk.size() == bytes.size())
+      if (result.consumed == 0 && end == bytes.size())
         return 0;
-      break;
     }
-    bytes.remove_prefix(result.consumed);
-    if (result.consumed == 0 && result.state == request_reader::status::more)
-      return 0;
   }
   return 0;
 }
