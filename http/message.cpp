@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "troupe/config/hex.hpp"
+
 namespace troupe::http {
 
 namespace {
@@ -11,16 +13,6 @@ const std::string* find(const std::vector<name_value>& pairs, std::string_view n
     if (pair.first == name)
       return &pair.second;
   return nullptr;
-}
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  if (c >= 'a' && c <= 'f')
-    return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F')
-    return c - 'A' + 10;
-  return -1;
 }
 
 std::string_view trim(std::string_view text) {
@@ -111,8 +103,8 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus) {
     if (text[i] == '%') {
       if (i + 2 >= text.size())
         return std::nullopt;
-      auto high = hex_digit(text[i + 1]);
-      auto low = hex_digit(text[i + 2]);
+      auto high = config::hex_digit(text[i + 1]);
+      auto low = config::hex_digit(text[i + 2]);
       if (high < 0 || low < 0)
         return std::nullopt;
       out += static_cast<char>(high * 16 + low);

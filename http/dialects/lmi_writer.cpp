@@ -1,5 +1,4 @@
-#include <algorithm>
-
+#include "troupe/http/dialects/gathered_answer.hpp"
 #include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/json/write.hpp"
 
@@ -72,65 +71,45 @@ protected:
 class whole_writer final : public lmi_writer {
 public:
   explicit whole_writer(lmi_format format)
-      : lmi_writer(std::move(format)), choices_(std::max(format_.choices, 1u)) {}
+      : lmi_writer(std::move(format)), gathered_(format_.choices) {}
 
   bool streams() const override { return false; }
   std::string_view content_type() const override { return "application/json"; }
   void fail(std::string_view, std::string&) override {}
 
   void take(size_t, event_batch& events, std::string& out) override {
-    if (!events.prompt.empty())
-      prefill_ = std::move(events.prompt.front().tokens);
-    auto wants_tokens = format_.details || format_.choices > 1;
-    for (auto& event : events.tokens)
-      if (wants_tokens && event.choice < choices_.size()) {
-        choices_[event.choice].tokens.push_back(std::move(event.token));
-        if (format_.top_tokens)
-          choices_[event.choice].top.push_back(std::move(event.top));
-      }
-    for (auto& end : events.ends)
-      if (end.choice < choices_.size())
-        choices_[end.choice].end = std::move(end);
+    gathered_.take(events, format_.details || format_.choices > 1);
     if (events.complete)
       write(out);
   }
 
 private:
-  struct choice {
-    std::vector<token_text> tokens;
-    std::vector<std::vector<token_text>> top;
-    choice_event end;
-  };
-
-  void append_choice(std::string& out, const choice& x) const {
+  void append_choice(std::string& out, const gathered_choice& x) const {
     append_end(out, x.end);
     out += ",\"tokens\":";
     append_tokens(out, x.tokens);
     if (format_.prefill) {
       out += ",\"prefill\":";
-      append_tokens(out, prefill_);
+      append_tokens(out, gathered_.prefill());
     }
     if (format_.top_tokens)
       append_top(out, x.top);
   }
 
   void write(std::string& out) {
-    // A search may find fewer than it was asked for.
-    while (choices_.size() > 1 && choices_.back().end.reason == finish_reason::none)
-      choices_.pop_back();
+    gathered_.drop_missing();
     if (!format_.ranked)
-      std::stable_sort(choices_.begin(), choices_.end(), [](const choice& a, const choice& b) {
-        return a.end.cumulative_logprob > b.end.cumulative_logprob;
-      });
-    const auto& best = choices_.front();
+      gathered_.rank();
+    const auto& choices = gathered_.choices();
+    const auto& best = choices.front();
     out += format_.tgi ? "[{" : "{";
     append_text(out, best.end);
-    if (format_.details || choices_.size() > 1) {
+    if (format_.details || choices.size() > 1) {
       out += ",\"details\":{\"inputs\":";
       json::append_string(out, format_.inputs);
       out += ',';
       append_choice(out, best);
-      if (choices_.size() > 1)
+      if (choices.size() > 1)
         append_others(out);
       out += '}';
     }
@@ -138,19 +117,19 @@ private:
   }
 
   void append_others(std::string& out) const {
+    const auto& choices = gathered_.choices();
     out += ",\"best_of_sequences\":[";
-    for (size_t i = 1; i < choices_.size(); ++i) {
+    for (size_t i = 1; i < choices.size(); ++i) {
       out += i > 1 ? ",{" : "{";
-      append_choice(out, choices_[i]);
+      append_choice(out, choices[i]);
       out += ',';
-      append_text(out, choices_[i].end);
+      append_text(out, choices[i].end);
       out += '}';
     }
     out += ']';
   }
 
-  std::vector<token_text> prefill_;
-  std::vector<choice> choices_;
+  gathered_answer gathered_;
 };
 
 /// One line or event per token.

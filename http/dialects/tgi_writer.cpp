@@ -1,5 +1,4 @@
-#include <algorithm>
-
+#include "troupe/http/dialects/gathered_answer.hpp"
 #include "troupe/http/dialects/tgi.hpp"
 #include "troupe/http/json/write.hpp"
 
@@ -50,43 +49,28 @@ void append_end(std::string& out, const choice_event& end, const tgi_format& for
 class whole_writer final : public answer_writer {
 public:
   explicit whole_writer(tgi_format format)
-      : format_(std::move(format)), choices_(std::max(format_.choices, 1u)) {}
+      : format_(std::move(format)), gathered_(format_.choices) {}
 
   bool streams() const override { return false; }
   std::string_view content_type() const override { return "application/json"; }
   void fail(std::string_view, std::string&) override {}
 
   void take(size_t, event_batch& events, std::string& out) override {
-    if (!events.prompt.empty())
-      prefill_ = std::move(events.prompt.front().tokens);
-    for (auto& event : events.tokens)
-      if (format_.details && event.choice < choices_.size()) {
-        choices_[event.choice].tokens.push_back(std::move(event.token));
-        choices_[event.choice].top.push_back(std::move(event.top));
-      }
-    for (auto& end : events.ends)
-      if (end.choice < choices_.size())
-        choices_[end.choice].end = std::move(end);
+    gathered_.take(events, format_.details);
     if (events.complete)
       write(out);
   }
 
 private:
-  struct choice {
-    std::vector<token_text> tokens;
-    std::vector<std::vector<token_text>> top;
-    choice_event end;
-  };
-
-  void append_text(std::string& out, const choice& x) const {
+  void append_text(std::string& out, const gathered_choice& x) const {
     out += "\"generated_text\":";
     json::append_string(out, format_.prefix + x.end.generated_text);
   }
 
-  void append_choice(std::string& out, const choice& x) const {
+  void append_choice(std::string& out, const gathered_choice& x) const {
     append_end(out, x.end, format_);
     out += ",\"prefill\":";
-    append_tokens(out, format_.prefill ? prefill_ : std::vector<token_text>{}, false);
+    append_tokens(out, format_.prefill ? gathered_.prefill() : std::vector<token_text>{}, false);
     out += ",\"tokens\":";
     append_tokens(out, x.tokens);
     if (!format_.top_tokens)
@@ -101,16 +85,15 @@ private:
   }
 
   void write(std::string& out) {
-    std::stable_sort(choices_.begin(), choices_.end(), [](const choice& a, const choice& b) {
-      return a.end.cumulative_logprob > b.end.cumulative_logprob;
-    });
+    gathered_.rank();
+    const auto& choices = gathered_.choices();
     auto array = format_.shape == tgi_format::form::array;
     out += array ? "[{" : "{";
-    append_text(out, choices_.front());
+    append_text(out, choices.front());
     if (format_.details) {
       out += ",\"details\":{";
-      append_choice(out, choices_.front());
-      if (choices_.size() > 1)
+      append_choice(out, choices.front());
+      if (choices.size() > 1)
         append_others(out);
       out += '}';
     }
@@ -118,20 +101,20 @@ private:
   }
 
   void append_others(std::string& out) const {
+    const auto& choices = gathered_.choices();
     out += ",\"best_of_sequences\":[";
-    for (size_t i = 1; i < choices_.size(); ++i) {
+    for (size_t i = 1; i < choices.size(); ++i) {
       out += i > 1 ? ",{" : "{";
-      append_text(out, choices_[i]);
+      append_text(out, choices[i]);
       out += ',';
-      append_choice(out, choices_[i]);
+      append_choice(out, choices[i]);
       out += '}';
     }
     out += ']';
   }
 
   tgi_format format_;
-  std::vector<token_text> prefill_;
-  std::vector<choice> choices_;
+  gathered_answer gathered_;
 };
 
 /// One event per token, numbered from 1.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "troupe/config/hex.hpp"
 #include "troupe/models/sources/archive.hpp"
 #include "troupe/models/sources/hub.hpp"
 #include "troupe/models/sources/remote_archive.hpp"
@@ -24,16 +25,6 @@ std::string_view scheme_of(std::string_view text) {
   return end == std::string_view::npos ? std::string_view{} : text.substr(0, end);
 }
 
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  if (c >= 'a' && c <= 'f')
-    return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F')
-    return c - 'A' + 10;
-  return -1;
-}
-
 /// The path in a file: URL, which may be file:/x, file:///x or file://localhost/x; nothing for one
 /// of another host.
 std::optional<std::string> path_of_file_url(std::string_view url) {
@@ -47,9 +38,12 @@ std::optional<std::string> path_of_file_url(std::string_view url) {
   }
   std::string out;
   for (size_t i = 0; i < url.size(); ++i) {
-    bool escaped = url[i] == '%' && i + 2 < url.size() && hex_digit(url[i + 1]) >= 0 &&
-                   hex_digit(url[i + 2]) >= 0;
-    out += escaped ? static_cast<char>(hex_digit(url[i + 1]) * 16 + hex_digit(url[i + 2])) : url[i];
+    bool escaped = url[i] == '%' && i + 2 < url.size() && config::hex_digit(url[i + 1]) >= 0 &&
+                   config::hex_digit(url[i + 2]) >= 0;
+    out +=
+        escaped
+            ? static_cast<char>(config::hex_digit(url[i + 1]) * 16 + config::hex_digit(url[i + 2]))
+            : url[i];
     i += escaped ? 2 : 0;
   }
   return out;
