@@ -113,13 +113,14 @@ struct step_row {
   row_wants wants;
 };
 
-/// Copy of one KV block into another, before any row runs.
+/// Copy of one KV block into another, after all moves of the step and before any row runs.
 struct block_copy {
   block_id from{};
   block_id to{};
 };
 
-/// One block that moves between the device and the host's swap area, before any row runs.
+/// One block that moves between the device and the host's swap area, before any row runs; those
+/// that leave go first.
 struct block_swap {
   block_id device{};
   block_id host{};
