@@ -311,8 +311,12 @@ void take_result(scheduler_ptr self, step_result& result) {
   record_step(self, result);
   state.last_landing = self->clock().now();
   state.policy->apply(result, state.events);
+  // Where nobody waits to join the next step, its device need not wait for tokens to be handed out.
+  if (!state.ticking && self->mailbox().empty())
+    tick(self);
+  else
+    schedule_tick(self);
   deliver(self);
-  schedule_tick(self);
   report(self);
 }
 

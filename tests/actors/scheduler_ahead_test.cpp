@@ -33,6 +33,42 @@ TEST_CASE_METHOD(device_fixture, "the device has its next step before the host h
   expect_idle();
 }
 
+TEST_CASE_METHOD(device_fixture, "a result starts the next step before its tokens are handed out",
+                 "[actors][scheduler][ahead]") {
+  start(1);
+  auto a = submit(words(1, 5), 6);
+  run();
+  end_step();
+  run();
+  end_step();
+  step(shards[0]); // collects and answers
+  REQUIRE(step(brain));
+  CHECK(awaits<troupe::step>(shards[0]));
+  CHECK(awaits<token_batch>(ear));
+  CHECK_FALSE(step(brain)); // it needed no message to itself
+  run_deferred();
+  expect_complete(a);
+}
+
+TEST_CASE_METHOD(device_fixture, "whoever waits in the mailbox joins before the next step starts",
+                 "[actors][scheduler][ahead]") {
+  start(1);
+  auto a = submit(words(1, 5), 6);
+  run();
+  end_step();
+  run();
+  end_step();
+  step(shards[0]);
+  auto before = numbers->step_rows.sum();
+  tell(brain, finish_atom_v, a);
+  REQUIRE(step(brain)); // the result, with the cancellation behind it
+  CHECK_FALSE(awaits<troupe::step>(shards[0]));
+  run_deferred();
+  CHECK(of(a).end == sequence_end::finished);
+  CHECK(numbers->step_rows.sum() == before);
+  expect_idle();
+}
+
 TEST_CASE_METHOD(device_fixture, "a step that is over out of the blue counts once",
                  "[actors][shard][ahead]") {
   start(1);

@@ -21,8 +21,7 @@ TEST_CASE_METHOD(loop_fixture, "a request that arrives mid-step joins the next s
   submit(words(50, 1), 2);
   step(shards[0]);
   step(brain); // the tick of the arrival finds the pipeline full
-  step(brain); // the result
-  step(brain); // the next tick
+  step(brain); // the result, which starts the next step
   REQUIRE(awaits<troupe::step>(shards[0]));
   CHECK(load().running == 2);
   run();
