@@ -83,13 +83,8 @@ public:
     auto passed = enqueue(s, input, range_.ends ? std::move(done) : step_completion{});
     if (!passed)
       return passed.error();
-    // Nobody collects here: what is long over is put aside.
-    if (!range_.ends && awaited_.size() > most_uncollected) {
-      auto oldest = std::move(awaited_.front());
-      awaited_.pop_front();
-      if (auto over = finish(std::move(oldest)); !over)
-        return over.error();
-    }
+    if (auto err = put_aside(most_uncollected))
+      return err;
     return launched_step{.passed = std::move(*passed), .result = {}};
   }
 
@@ -132,6 +127,9 @@ public:
   bool has_idle_work() const override { return device_->has_rehearsals(); }
 
   caf::expected<bool> idle_work() override {
+    // Waiting for a later step gives away the results of all before it.
+    if (auto err = put_aside(0))
+      return err;
     return on_device([&] {
       if (!device_->has_rehearsals())
         return false;
@@ -203,6 +201,17 @@ private:
     });
     spare_.push_back(std::move(awaited));
     return result;
+  }
+
+  /// Of a stage before the last nobody collects steps: the oldest are over, all but `most`.
+  caf::error put_aside(size_t most) {
+    while (!range_.ends && awaited_.size() > most) {
+      auto oldest = std::move(awaited_.front());
+      awaited_.pop_front();
+      if (auto over = finish(std::move(oldest)); !over)
+        return over.error();
+    }
+    return {};
   }
 
   /// Used again, so that a step allocates little.

@@ -283,6 +283,37 @@ TEST_CASE("what is recorded in idle time changes no bit", "[models][cuda]") {
   CHECK_FALSE(stage_driver{eager}.stage(0).has_idle_work());
 }
 
+TEST_CASE("idle work amid steps that nobody collects loses none that follow", "[models][cuda]") {
+  const auto options = device_options("llama", "fp32", 2);
+  const auto devices = models::list_devices();
+  if (devices && devices->size() < 2)
+    return;
+  stage_driver device{options};
+  const auto per_block = device.plan().kv_block_tokens;
+  for (uint32_t k = 0; k < 40; ++k) {
+    step s;
+    s.id = step_id{k + 1};
+    step_row row;
+    row.position = k;
+    row.token_count = 1;
+    row.block_count = k % per_block == 0 ? 1 : 0;
+    if (k == 0)
+      s.starts.push_back({row.sequence, 1, {7}, {}, 0});
+    s.tokens.push_back(static_cast<int32_t>(7 + k));
+    if (row.block_count > 0)
+      s.blocks.push_back(block_id{k / per_block});
+    s.rows.push_back(row);
+    // As a shard does it: the first stage's steps are launched, and only the last one's collected.
+    auto launched = device.stage(0).launch(s, {}, nullptr);
+    INFO(k << ": " << (launched ? "" : text_of(launched.error())));
+    REQUIRE(launched);
+    REQUIRE(device.stage(1).forward(s, launched->passed));
+    for (size_t i = 0; k % 6 == 5 && i < 2; ++i)
+      if (device.stage(i).has_idle_work())
+        CHECK(device.stage(i).idle_work());
+  }
+}
+
 TEST_CASE("a device says how long it was busy and what a move takes", "[models][cuda]") {
   auto options = device_options("llama");
   options.kv_host_bytes = 1 << 20;
