@@ -59,11 +59,10 @@ void make_scheduler(model_ptr self) {
   scheduler_options options;
   options.limits.max_step_tokens =
       plan.max_step_tokens > 0 ? plan.max_step_tokens : state.spec.load.max_step_tokens;
-  if (plan.pipeline_chunk > 0) {
+  if (plan.pipeline_chunk > 0)
     options.limits.prefill.pipeline_chunk = plan.pipeline_chunk;
-    // 64 prompts of 1,024 tokens on four H200s: 96,000 tokens/s with 2, 108,000 with 12.
-    options.limits.prefill.pipeline_rounds = 12;
-  }
+  if (plan.step_overhead_tokens > 0)
+    options.limits.prefill.step_overhead_tokens = plan.step_overhead_tokens;
   options.limits.max_sequences = state.spec.load.max_sequences;
   // Admission is the model's; the scheduler's own limit only guards against a second submitter.
   options.limits.max_waiting = state.spec.queue_limit + state.spec.load.max_sequences;

@@ -19,6 +19,9 @@ namespace {
 constexpr uint32_t usual_cpu_step_tokens = 512;
 /// A GPU takes as long for fewer tokens: it reads the weights in any case.
 constexpr uint32_t device_pipeline_chunk = 512;
+/// Prompts of 1,024 tokens on an H200, 8B, in steps of 512 / 1,024 / 2,048 / 4,096 tokens: 37,800 /
+/// 39,700 / 40,800 / 41,400 tokens/s.
+constexpr double device_step_overhead_tokens = 50;
 
 std::string mebibytes(uint64_t bytes) {
   return std::to_string(bytes >> 20) + " MiB";
@@ -145,6 +148,7 @@ caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> m
   plan.schedules_ahead = options.schedule_ahead != device_choice::off && layout->parts.size() == 1;
   plan.needs_host = needs_host;
   plan.pipeline_chunk = device_pipeline_chunk;
+  plan.step_overhead_tokens = device_step_overhead_tokens;
   plan.description = describe(*model, *layout, options);
   for (const auto& part : layout->parts) {
     const decoder_stage_options stage_options{.model = model,

@@ -171,6 +171,8 @@ struct model_plan {
   /// Tokens below which cutting a prompt to keep several stages busy does not pay; 0 = the
   /// scheduler's own.
   uint32_t pipeline_chunk = 0;
+  /// What a step costs beyond its tokens, in prompt tokens' time; 0 = the scheduler's own.
+  double step_overhead_tokens = 0;
   /// What takes memory where, and how many users fit; one sentence each, for the log.
   std::vector<std::string> description;
   /// The next step may be issued before the last one's tokens are known; one stage only.

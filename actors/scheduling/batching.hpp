@@ -247,6 +247,8 @@ private:
   std::vector<sequence_id> moved_in_;
   std::vector<sequence_id> dropped_; ///< To be forgotten by the shards with the next step.
 
+  uint64_t burst_issued_ = 0; ///< Prompt tokens issued since no prompt waited.
+
   flight building_; ///< Filled by `next`, taken over by `launched`.
   std::deque<flight> flights_;
   std::vector<flight> spare_; ///< Kept for their capacity.

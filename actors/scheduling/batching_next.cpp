@@ -23,6 +23,8 @@ bool batching::next(uint32_t depth, step& s) {
     building_ = std::move(spare_.back());
     spare_.pop_back();
   }
+  if (prompts_.empty() && waiting_.empty())
+    burst_issued_ = 0;
   building_.retry = add_retries(s);
   if (!building_.retry) {
     add_decodes(depth, s);
@@ -40,6 +42,7 @@ bool batching::next(uint32_t depth, step& s) {
 
 void batching::launched(step_id id) {
   building_.id = id;
+  burst_issued_ += building_.prompt_tokens;
   flights_.push_back(std::exchange(building_, {}));
   if (limits_.ahead)
     for (const auto& row : flights_.back().rows)
@@ -132,6 +135,7 @@ prefill_share::demand batching::prompt_demand(uint32_t depth, uint32_t decode_ro
     ++demand.prompts;
     demand.prompt_tokens += (*i)->to_compute();
   }
+  demand.burst_tokens = burst_issued_ + demand.prompt_tokens;
   return demand;
 }
 

@@ -24,9 +24,9 @@ struct prefill_limits {
   /// With several shards and nothing to decode, prompts are cut so that all shards have work, but
   /// not finer than this.
   uint32_t pipeline_chunk = 64;
-  /// So many chunks pass each shard at least, as far as prompts and pipeline_chunk allow: the more,
-  /// the less the last shard waits for the first chunk.
-  double pipeline_rounds = 2;
+  /// What a step costs a shard beyond its tokens, in tokens' time. Larger chunks pay it less often,
+  /// smaller ones fill the pipeline sooner.
+  double step_overhead_tokens = 16;
 };
 
 /// Where preempted sequences may leave their KV.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 
 namespace troupe::scheduling {
@@ -14,6 +15,13 @@ void follow(double& level, double sample, double weight) {
 }
 
 constexpr double whole_budget = UINT32_MAX;
+
+/// Chunks of c tokens take (n/c + shards - 1) * (c + overhead) on equal shards; the c where that is
+/// least. From the whole burst, so that its last chunks are no smaller than its first.
+double best_chunk(const prefill_limits& limits, const prefill_share::demand& d) {
+  return std::sqrt(limits.step_overhead_tokens * static_cast<double>(d.burst_tokens) /
+                   (d.depth - 1));
+}
 
 } // namespace
 
@@ -49,9 +57,7 @@ void prefill_share::learn(uint32_t decode_rows, uint32_t prompt_tokens, uint64_t
 uint32_t prefill_share::tokens(const demand& d) const {
   double most = whole_budget;
   if (d.depth > 1 && d.streams == 0)
-    most = std::max<double>(
-        limits_.pipeline_chunk,
-        static_cast<double>(d.prompt_tokens) / (limits_.pipeline_rounds * d.depth) + 1);
+    most = std::max<double>(limits_.pipeline_chunk, best_chunk(limits_, d));
   if (d.streams == 0 || d.prompts == 0)
     return static_cast<uint32_t>(most);
 

@@ -25,6 +25,7 @@ public:
     uint32_t prompts = 0;       ///< Waiting for their first token, with a slot in reach.
     uint64_t prompt_tokens = 0; ///< Of those, not computed yet.
     uint32_t depth = 1;         ///< Steps in flight at a time.
+    uint64_t burst_tokens = 0;  ///< prompt_tokens and those issued since no prompt waited.
   };
 
   /// Prompt tokens that may go into the step, without regard to the token budget.

@@ -251,6 +251,30 @@ TEST_CASE("consecutive chunks of a prompt are in flight at once, decode rows are
   r.expect_complete(a);
 }
 
+TEST_CASE("the chunks of a burst are of one size, the next burst's of another",
+          "[actors][batching][pipeline]") {
+  rig r{with([](auto& l) {
+          l.prefill.pipeline_chunk = 2;
+          l.prefill.step_overhead_tokens = 4;
+        }),
+        3};
+  auto sizes = [&r] {
+    std::vector<size_t> all;
+    for (;;) {
+      while (r.launch())
+        if (r.flying.back().rows[0].token_count > 1)
+          all.push_back(r.flying.back().tokens.size());
+      if (r.flying.empty())
+        return all;
+      r.land();
+    }
+  };
+  r.submit(rig::words(1, 60), 1);
+  CHECK(sizes() == std::vector<size_t>{10, 10, 10, 10, 10, 10});
+  r.submit(rig::words(90, 20), 1);
+  CHECK(sizes() == std::vector<size_t>{6, 6, 6, 2});
+}
+
 TEST_CASE("when blocks run out the youngest gives way and loses nothing", "[actors][batching]") {
   auto depth = GENERATE(1u, 2u);
   rig r{with([](auto& l) { l.blocks = 9; }), depth};

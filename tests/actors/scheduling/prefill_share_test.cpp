@@ -25,6 +25,28 @@ TEST_CASE("with nothing to decode prompts take the whole budget", "[actors][pref
   CHECK(share.tokens({0, 0, 1, 2000, 1}) > 100'000);
 }
 
+TEST_CASE("with several shards chunks are large enough to pay and small enough to fill them",
+          "[actors][prefill_share]") {
+  prefill_limits limits;
+  limits.pipeline_chunk = 64;
+  limits.step_overhead_tokens = 50;
+  prefill_share share{limits};
+  auto chunk = [&](uint64_t burst, uint32_t depth, uint64_t left) {
+    return share.tokens({0, 0, 1, left, depth, burst});
+  };
+  // The time of a burst on equal shards, in tokens.
+  auto time = [](double burst, double shards, double c) {
+    return (burst / c + shards - 1) * (c + 50);
+  };
+  for (uint32_t shards : {2u, 4u, 8u}) {
+    const auto c = chunk(65'536, shards, 65'536);
+    CHECK(time(65'536, shards, c) <= time(65'536, shards, c * 1.2));
+    CHECK(time(65'536, shards, c) <= time(65'536, shards, c / 1.2));
+    CHECK(chunk(65'536, shards, 2'000) == c); // the last chunks, too
+  }
+  CHECK(chunk(200, 4, 200) == limits.pipeline_chunk);
+}
+
 TEST_CASE("beside running streams a long prompt gets what keeps a step below twice its time",
           "[actors][prefill_share]") {
   auto share = experienced();
@@ -101,6 +123,6 @@ TEST_CASE("streams in other steps are protected too", "[actors][prefill_share]")
 TEST_CASE("with several shards a lone prompt is cut so that all have work",
           "[actors][prefill_share]") {
   prefill_share share{prefill_limits{}};
-  CHECK(share.tokens({0, 0, 1, 512, 2}) == 129);
-  CHECK(share.tokens({0, 0, 1, 20, 2}) == 64);
+  CHECK(share.tokens({0, 0, 1, 512, 2, 512}) == 90);
+  CHECK(share.tokens({0, 0, 1, 20, 2, 20}) == 64);
 }
