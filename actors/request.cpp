@@ -84,6 +84,25 @@ void leave_when_settled(request_ptr self) {
     leave(self);
 }
 
+/// Adds the time until its end to what a request's text takes, where requests are summed up.
+class text_timer {
+public:
+  explicit text_timer(request_state& state) : to_(state.env->window ? &state : nullptr) {
+    if (to_)
+      begin_ = std::chrono::steady_clock::now();
+  }
+  ~text_timer() {
+    if (to_)
+      to_->text_time += std::chrono::steady_clock::now() - begin_;
+  }
+  text_timer(const text_timer&) = delete;
+  text_timer& operator=(const text_timer&) = delete;
+
+private:
+  request_state* to_;
+  std::chrono::steady_clock::time_point begin_;
+};
+
 void sum_up(const request_state& state) {
   telemetry::request_sample sample;
   sample.seconds =
@@ -91,6 +110,13 @@ void sum_up(const request_state& state) {
   for (const auto& branch : state.branches)
     sample.tokens += branch.text.generated_tokens();
   sample.batch = std::max<int64_t>(state.env->numbers->running.value(), 1);
+  auto seconds = [](auto time) {
+    return std::max(std::chrono::duration<double>(time).count(), 0.0);
+  };
+  sample.preparing = seconds(state.submitted - state.arrived);
+  sample.computing =
+      seconds(state.last_token - state.submitted - std::chrono::microseconds{state.waited_us});
+  sample.writing = seconds(state.text_time);
   state.env->window->add(sample);
 }
 
@@ -156,27 +182,33 @@ void resume(request_ptr self) {
       tell_scheduler(self, resume_atom_v, branch.sequence);
 }
 
+/// Puts all choices of a collected answer into the events.
+void gather_choices(request_state& state) {
+  text_timer timer{state};
+  auto& branches = state.branches;
+  // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as
+  // choice i.
+  if (state.request.params.best_of > state.request.params.n)
+    std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
+      return a.text.cumulative_logprob() > b.text.cumulative_logprob();
+    });
+  for (uint32_t i = 0; i < state.request.params.n; ++i) {
+    for (auto& event : branches[i].kept) {
+      event.choice = i;
+      state.out.tokens.push_back(std::move(event));
+    }
+    auto end = branches[i].text.close();
+    end.choice = i;
+    state.out.ends.push_back(std::move(end));
+  }
+}
+
 /// Closes all choices and tells what a stream has not told already: everything, if collected.
 void complete(request_ptr self) {
   auto& state = self->state;
-  auto& branches = state.branches;
-  auto reason = branches.front().text.reason();
+  auto reason = state.branches.front().text.reason();
   if (!state.request.params.stream) {
-    // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as
-    // choice i.
-    if (state.request.params.best_of > state.request.params.n)
-      std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
-        return a.text.cumulative_logprob() > b.text.cumulative_logprob();
-      });
-    for (uint32_t i = 0; i < state.request.params.n; ++i) {
-      for (auto& event : branches[i].kept) {
-        event.choice = i;
-        state.out.tokens.push_back(std::move(event));
-      }
-      auto end = branches[i].text.close();
-      end.choice = i;
-      state.out.ends.push_back(std::move(end));
-    }
+    gather_choices(state);
     reason = state.out.ends.front().reason;
   }
   state.out.complete = true;
@@ -257,6 +289,25 @@ void tell_prompt(request_ptr self, const request_branch& branch, const token_bat
     state.prompt = {};
 }
 
+void add_tokens(request_ptr self, request_branch& branch, const token_batch& batch) {
+  auto& state = self->state;
+  if (state.env->window)
+    state.last_token = std::chrono::steady_clock::now();
+  text_timer timer{state};
+  auto& events = state.request.params.stream ? state.out.tokens : branch.kept;
+  for (const auto& row : batch.tokens) {
+    events.push_back(branch.text.add(row));
+    state.env->numbers->generated_tokens.add();
+    if (!branch.text.ended())
+      continue;
+    // A stop string is known only here; the scheduler sees by itself that the others end.
+    if (branch.text.found_stop())
+      give_back(self, branch);
+    close_branch(self, branch);
+    break;
+  }
+}
+
 void take_tokens(request_ptr self, token_batch& batch) {
   auto& state = self->state;
   auto* branch = branch_of(self, batch);
@@ -272,18 +323,7 @@ void take_tokens(request_ptr self, token_batch& batch) {
         std::chrono::duration<double>(state.first_token - state.arrived).count());
   }
   tell_prompt(self, *branch, batch);
-  auto& events = state.request.params.stream ? state.out.tokens : branch->kept;
-  for (const auto& row : batch.tokens) {
-    events.push_back(branch->text.add(row));
-    numbers.generated_tokens.add();
-    if (!branch->text.ended())
-      continue;
-    // A stop string is known only here; the scheduler sees by itself that the others end.
-    if (branch->text.found_stop())
-      give_back(self, *branch);
-    close_branch(self, *branch);
-    break;
-  }
+  add_tokens(self, *branch, batch);
   flush(self);
 }
 

@@ -69,6 +69,9 @@ struct request_state {
   std::chrono::steady_clock::time_point submitted{};   ///< To the scheduler.
   std::chrono::steady_clock::time_point first_token{}; ///< When it came.
   uint32_t waited_us = 0;                              ///< At the scheduler, for the first step.
+  // For the window, if there is one:
+  std::chrono::steady_clock::time_point last_token{};
+  std::chrono::steady_clock::duration text_time{}; ///< Spent on text and events.
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;
 };
