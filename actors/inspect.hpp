@@ -53,7 +53,7 @@ TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.search, x.n, x
                x.stop_tokens, x.ignore_eos, x.include_stop, x.skip_special_tokens, x.top_n,
                x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream, x.max_length,
                x.max_time_ms, x.eos_tokens)
-TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.version_binding, x.input, x.params,
+TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.binding, x.input, x.params,
                x.priority, x.turn, x.traceparent, x.slot_timeout_ms, x.deadline_ms,
                x.read_timeout_ms)
 TROUPE_INSPECT(token_text, x.id, x.text, x.bytes, x.logprob, x.has_logprob, x.special)

@@ -32,7 +32,7 @@ addressee find_addressee(const front_state& state, const request& r, const addre
     out.model = given.model;
   if (out.version.empty())
     out.version = named_outside(r, "model_version");
-  out.version_asked = !out.version.empty();
+  const bool in_turn = out.version.empty();
   auto wanted = out.model;
   if (auto* name = given.body.find("model");
       v1_route && wanted.empty() && name && name->as_string())
@@ -47,6 +47,13 @@ addressee find_addressee(const front_state& state, const request& r, const addre
   out.model = chosen->name;
   out.version = chosen->version;
   out.dialect = chosen->dialect;
+  using phase = catalogued_model::phase;
+  out.known = true;
+  out.absent =
+      chosen->state == phase::preparing || (chosen->state == phase::failed && !out.dialect);
+  // Whoever serves it must answer in the manner in which the body is read.
+  out.binding = in_turn && state.models.alike(chosen->name) ? version_binding::preferred
+                                                            : version_binding::exact;
   return out;
 }
 
@@ -97,6 +104,12 @@ std::optional<reply> answer_early(const front_state& state, const request& r, er
   return std::nullopt;
 }
 
+caf::error not_here(const addressee& to) {
+  return caf::make_error(ec::model_not_ready,
+                         "Model is not ready: " + label_of(to.model, to.version) +
+                             " (its status tells why)");
+}
+
 template <class Request>
 routed ask(const front_state& state, const request& r,
            std::variant<Request, problem> (*parse)(const json::value&, const job_context&)) {
@@ -105,6 +118,8 @@ routed ask(const front_state& state, const request& r,
     return problem_reply(error_style::openai, *why);
   auto& given = std::get<payload>(content);
   auto to = find_addressee(state, r, {}, given, true);
+  if (to.absent)
+    return error_reply(error_style::openai, state.settings.dialect, to.model, not_here(to));
   auto context = read_context(state, r, to, error_style::openai);
   if (auto* refusal = std::get_if<reply>(&context))
     return std::move(*refusal);
@@ -146,6 +161,8 @@ routed generate(const front_state& state, const request& r, const addressee& by_
     return refused(*why);
   auto& given = std::get<payload>(content);
   auto to = find_addressee(state, r, by_path, given, style == error_style::openai);
+  if (to.absent)
+    return error_reply(style, state.settings.dialect, to.model, not_here(to));
   auto context = read_context(state, r, to, style);
   if (auto* refusal = std::get_if<reply>(&context))
     return std::move(*refusal);
@@ -165,7 +182,7 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   out.errors = style;
   out.settings = std::move(to.dialect);
   for (auto& one : out.requests)
-    one.version_binding = to.version_asked;
+    one.binding = to.binding;
   out.key = r.key;
   if (auto* wait = r.header("x-synchronous"))
     out.asynchronous = lower(*wait) == "false";

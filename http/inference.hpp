@@ -16,7 +16,9 @@ struct addressee {
   std::string model; ///< Empty: the engine finds out.
   std::string version;
   std::shared_ptr<const dialect_settings> dialect; ///< Null: the server's.
-  bool version_asked = false;                      ///< By the request, rather than in turn.
+  version_binding binding = version_binding::named;
+  bool known = false;  ///< The catalogue has it.
+  bool absent = false; ///< It does, but the engine has not got it: it is being fetched, or was not.
 };
 
 /// The model that an LMI inference path names; nullopt when the path is no inference route.
