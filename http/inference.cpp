@@ -110,6 +110,32 @@ caf::error not_here(const addressee& to) {
                              " (its status tells why)");
 }
 
+/// An unknown model is loaded where the server's owner allows its URL (model_url_pattern).
+std::optional<routed> load_unknown(const front_state& state, const request& r, const addressee& to,
+                                   const payload& given) {
+  if (!state.loadable || to.known || to.model.empty() || !state.source)
+    return std::nullopt;
+  auto refused = [](std::string_view text) {
+    return lmi_error(404, "ModelNotFoundException", text);
+  };
+  auto url = named_outside(r, "model_url");
+  if (url.empty())
+    url = given.model_url;
+  if (url.empty())
+    return refused("Parameter model_url is required.");
+  if (!state.loadable->matches(url))
+    return refused("Permission denied: " + url);
+  load_first out;
+  auto& wanted = out.load.wanted;
+  wanted.url = std::move(url);
+  wanted.name = to.model;
+  wanted.version = to.version;
+  wanted.engine = named_outside(r, "engine_name");
+  wanted.devices = named_outside(r, "device");
+  out.then = r;
+  return out;
+}
+
 template <class Request>
 routed ask(const front_state& state, const request& r,
            std::variant<Request, problem> (*parse)(const json::value&, const job_context&)) {
@@ -163,6 +189,9 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   auto to = find_addressee(state, r, by_path, given, style == error_style::openai);
   if (to.absent)
     return error_reply(style, state.settings.dialect, to.model, not_here(to));
+  if (style == error_style::lmi)
+    if (auto other = load_unknown(state, r, to, given))
+      return std::move(*other);
   auto context = read_context(state, r, to, style);
   if (auto* refusal = std::get_if<reply>(&context))
     return std::move(*refusal);

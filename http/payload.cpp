@@ -23,6 +23,8 @@ std::variant<payload, problem> read_form(std::string_view type, std::string_view
   for (const auto& part : *parts) {
     if (part.name == "model_name")
       out.model = part.content;
+    else if (part.name == "model_url")
+      out.model_url = part.content;
     else if (part.name == "data" || !data)
       data = &part;
   }

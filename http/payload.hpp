@@ -13,6 +13,7 @@ namespace troupe::http {
 struct payload {
   json::value body;
   std::string model{};     ///< Form part model_name.
+  std::string model_url{}; ///< Form part of that name.
   std::string list_type{}; ///< Set: a type whose body is a list of inputs.
 };
 
