@@ -65,6 +65,7 @@ std::variant<job_context, reply> read_context(const front_state& state, const re
                   .model = to.model,
                   .version = to.version};
   out.v1_route = style == error_style::openai;
+  out.server = "troupe-" + state.settings.version;
   if (auto* priority = r.header("x-priority")) {
     auto [end, error] =
         std::from_chars(priority->data(), priority->data() + priority->size(), out.priority);
