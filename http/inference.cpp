@@ -184,8 +184,14 @@ routed generate(const front_state& state, const request& r, const addressee& by_
   if (auto answer = answer_early(state, r, style))
     return std::move(*answer);
   auto content = read_payload(r, style != error_style::lmi);
-  if (auto* why = std::get_if<problem>(&content))
+  if (auto* why = std::get_if<problem>(&content)) {
+    // Whose error it is to be, what is outside of the body still tells.
+    if (style == error_style::lmi)
+      if (auto to = find_addressee(state, r, by_path, {}, false);
+          to.dialect && to.dialect->pipeline)
+        style = error_style::pipeline;
     return refused(*why);
+  }
   auto& given = std::get<payload>(content);
   auto to = find_addressee(state, r, by_path, given, style == error_style::openai);
   if (to.absent)
