@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "troupe/actors/answer_watch.hpp"
 #include "troupe/actors/request_plan.hpp"
 #include "troupe/actors/request_trace.hpp"
 #include "troupe/actors/telemetry/log.hpp"
@@ -258,16 +259,20 @@ request_branch* branch_of(request_ptr self, const token_batch& batch) {
   return batch.output < branches.size() ? &branches[batch.output] : nullptr;
 }
 
-/// A search that found fewer sequences than it was asked for answers with those.
-void close_unfound(request_ptr self) {
+/// A search that found fewer sequences than it was asked for answers with those; what it found ends
+/// with it.
+void close_search(request_ptr self, finish_reason reason) {
   auto& state = self->state;
-  if (state.request.params.search.kind == search_kind::none)
-    return;
   auto& branches = state.branches;
-  while (branches.size() > 1 && !branches.back().text.ended()) {
+  while (branches.size() > 1 && branches.back().text.generated_tokens() == 0) {
     branches.pop_back();
     --state.open;
   }
+  for (auto& branch : branches)
+    if (!branch.text.ended()) {
+      branch.text.end(reason);
+      close_branch(self, branch);
+    }
   auto& params = state.request.params;
   params.n = params.best_of = static_cast<uint32_t>(branches.size());
 }
@@ -335,11 +340,14 @@ void sequence_ended(request_ptr self, sequence_id id, sequence_end how) {
   branch->live = false;
   if (state.over)
     return leave_when_settled(self);
-  close_unfound(self);
-  if (branch->text.ended())
-    return flush(self);
-  branch->text.end(how == sequence_end::length ? finish_reason::length : finish_reason::eos_token);
-  close_branch(self, *branch);
+  const auto reason =
+      how == sequence_end::length ? finish_reason::length : finish_reason::eos_token;
+  if (state.request.params.search.kind != search_kind::none)
+    close_search(self, reason);
+  if (!branch->text.ended()) {
+    branch->text.end(reason);
+    close_branch(self, *branch);
+  }
   flush(self);
 }
 
@@ -397,8 +405,9 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
   state.open = count;
   state.unanswered = sequences;
   state.branches.reserve(count);
-  // Beams have nothing to show before they are through.
-  if (params.max_time_ms > 0 && params.search.kind != search_kind::beams)
+  if (params.search.kind == search_kind::beams)
+    state.watch = make_watch(params, env.tools->tok);
+  if (params.max_time_ms > 0)
     self->delayed_send(self, std::chrono::milliseconds{params.max_time_ms}, timeout_atom_v,
                        static_cast<uint32_t>(request_timer::generation));
   auto receiver = caf::actor_cast<token_receiver>(self);
@@ -407,8 +416,9 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
     if (i >= sequences)
       continue;
     env.metrics->sent(actor_kind::scheduler);
-    self->request(env.scheduler, caf::infinite, submit_atom_v,
-                  make_sequence(state.request, env.info, state.prompt, max_new, i), receiver)
+    auto sequence = make_sequence(state.request, env.info, state.prompt, max_new, i);
+    sequence.watch.shared = state.watch;
+    self->request(env.scheduler, caf::infinite, submit_atom_v, std::move(sequence), receiver)
         .then([=](sequence_id id) { admitted(self, i, id); },
               [=](const caf::error& err) { refused(self, err); });
   }
@@ -474,6 +484,9 @@ void stop_generating(request_ptr self) {
   auto& state = self->state;
   if (state.over)
     return;
+  // Only the search itself knows its beams; it ends with the round that is running.
+  if (state.watch)
+    return state.watch->time_is_up.store(true, std::memory_order_relaxed);
   for (auto& branch : state.branches)
     if (branch.admitted && !branch.text.ended()) {
       branch.text.end(finish_reason::length);

@@ -53,9 +53,10 @@ struct request_state {
 
   std::vector<int32_t> prompt;
   std::vector<request_branch> branches;
-  size_t open = 0;       ///< Branches that have not ended.
-  size_t unanswered = 0; ///< Sequences that the scheduler has yet to admit or refuse.
-  event_batch out;       ///< What this message's handler has to tell.
+  std::shared_ptr<search_watch> watch; ///< Of beams; else null.
+  size_t open = 0;                     ///< Branches that have not ended.
+  size_t unanswered = 0;               ///< Sequences that the scheduler has yet to admit or refuse.
+  event_batch out;                     ///< What this message's handler has to tell.
   bool prompt_told = false;
   bool drawn = false; ///< A token has come.
   bool over = false;  ///< The terminal event is out, or nobody is there to receive it.
