@@ -47,7 +47,7 @@ caf::error not_found(const std::string& name) {
 
 /// Whom a request is for. Errors: ec::invalid_request (no name), model_not_found.
 caf::expected<model_route*> find_route(engine_state& state, const std::string& name,
-                                       const std::string& version, bool binding) {
+                                       const std::string& version, version_binding binding) {
   auto it = name.empty() ? only_at_startup(state) : state.routes.find(name);
   if (it == state.routes.end() && !name.empty())
     return not_found(name);
@@ -57,13 +57,14 @@ caf::expected<model_route*> find_route(engine_state& state, const std::string& n
                : caf::make_error(ec::invalid_request,
                                  std::string{"Parameter model_name is required."});
   auto& entry = it->second;
-  if (version.empty())
+  if (version.empty() && binding == version_binding::named)
     return &next_version(entry);
   auto found = entry.versions.find(version);
+  if (binding == version_binding::preferred &&
+      (found == entry.versions.end() || !(found->second.actor && found->second.ready)))
+    return &next_version(entry);
   if (found == entry.versions.end())
     return not_found(label_of(it->first, version));
-  if (!binding && !(found->second.actor && found->second.ready))
-    return &next_version(entry);
   return &found->second;
 }
 
@@ -80,9 +81,9 @@ caf::error unavailable(const model_route& route) {
 template <class Request>
 caf::expected<model_actor> find_model(engine_state& state, const Request& request) {
   constexpr bool submitted = std::is_same_v<Request, generation_request>;
-  bool binding = true;
+  auto binding = version_binding::named;
   if constexpr (submitted)
-    binding = request.version_binding;
+    binding = request.binding;
   auto route = find_route(state, request.model, request.version, binding);
   if (submitted && route && (state.draining || !(*route)->actor))
     state.metrics->model(label_of((*route)->name, (*route)->version))

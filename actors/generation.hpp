@@ -61,13 +61,19 @@ struct generation_params {
   std::vector<int32_t> eos_tokens; ///< In place of the model's; empty = the model's.
 };
 
+/// What the version that a request names, or does not, binds it to.
+enum class version_binding : uint8_t {
+  named,     ///< That version; any where it is empty: several take turns.
+  preferred, ///< That one (empty: the one without), or another where it cannot serve.
+  exact,     ///< That one alone (empty: the one without).
+};
+
 /// One request, from whatever dialect. Times are relative to its arrival; 0 = no limit.
 struct generation_request {
   std::string id;    ///< Correlates logs; given by the client or drawn by the front end.
   std::string model; ///< Registered name; empty = the only start-up model.
-  std::string version{}; ///< Empty = any; several take turns.
-  /// false: the front end took the turn, and another version may serve where that one cannot.
-  bool version_binding = true;
+  std::string version{};
+  version_binding binding = version_binding::named;
   prompt input;
   generation_params params;
   int32_t priority = 3;            ///< Lower runs first.
@@ -188,5 +194,10 @@ struct model_status {
   uint32_t queue_limit = 0;
   std::vector<worker_group> groups{};
 };
+
+/// Whether it was ready once and is given up, rather than could not be loaded.
+inline bool has_used_up_retries(const model_status& model) {
+  return model.state == model_state::failed && model.since_unix > 0;
+}
 
 } // namespace troupe

@@ -39,9 +39,20 @@ TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.pr
 TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns, x.device_ns, x.turnaround_ns)
 TROUPE_INSPECT(search_params, x.kind, x.lanes, x.returned, x.length_penalty, x.stopping,
                x.penalty_alpha, x.embeddings)
-TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.search, x.stop_tokens,
-               x.wants, x.priority, x.turn, x.cache_salt, x.rope_base, x.slot_timeout_ms,
-               x.needs_host)
+/// Only the absence of one can be written.
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, search_watch_ref& x) {
+  auto check = [&]() -> caf::error {
+    return x.shared ? caf::make_error(ec::internal, std::string{"a search whose request watches it "
+                                                                "cannot leave the process"})
+                    : caf::error{};
+  };
+  return f(caf::meta::type_name("search_watch_ref"), caf::meta::save_callback(check));
+}
+
+TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.search, x.watch,
+               x.stop_tokens, x.wants, x.priority, x.turn, x.cache_salt, x.rope_base,
+               x.slot_timeout_ms, x.needs_host)
 TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens, x.waited_us, x.output)
 TROUPE_INSPECT(scheduler_load, x.waiting, x.running, x.parked, x.steps_in_flight, x.blocks_total,
                x.blocks_used, x.blocks_cached, x.blocks_shared)
@@ -53,7 +64,7 @@ TROUPE_INSPECT(generation_params, x.max_new_tokens, x.sampling, x.search, x.n, x
                x.stop_tokens, x.ignore_eos, x.include_stop, x.skip_special_tokens, x.top_n,
                x.prompt_logprobs, x.prompt_top_n, x.truncate, x.token_bytes, x.stream, x.max_length,
                x.max_time_ms, x.eos_tokens)
-TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.version_binding, x.input, x.params,
+TROUPE_INSPECT(generation_request, x.id, x.model, x.version, x.binding, x.input, x.params,
                x.priority, x.turn, x.traceparent, x.slot_timeout_ms, x.deadline_ms,
                x.read_timeout_ms)
 TROUPE_INSPECT(token_text, x.id, x.text, x.bytes, x.logprob, x.has_logprob, x.special)

@@ -78,6 +78,11 @@ void begin_calls(model_ptr self) {
   for (auto id : state.calls->start(now))
     if (auto guest = state.guests.find(id); guest != state.guests.end())
       begin_request(self, guest->second.actor);
+  if (auto calls = static_cast<int64_t>(state.calls->begun()); calls > 1) {
+    state.numbers->call_batch.set(calls);
+    if (state.window)
+      state.window->add_batch(calls);
+  }
   if (auto due = state.calls->due())
     self->delayed_send(self, std::max(*due - now, caf::actor_clock::duration_type{0}),
                        timeout_atom_v, static_cast<uint32_t>(model_timer::calls));

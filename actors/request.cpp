@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "troupe/actors/answer_watch.hpp"
 #include "troupe/actors/request_plan.hpp"
 #include "troupe/actors/request_trace.hpp"
 #include "troupe/actors/telemetry/log.hpp"
@@ -84,6 +85,25 @@ void leave_when_settled(request_ptr self) {
     leave(self);
 }
 
+/// Adds the time until its end to what a request's text takes, where requests are summed up.
+class text_timer {
+public:
+  explicit text_timer(request_state& state) : to_(state.env->window ? &state : nullptr) {
+    if (to_)
+      begin_ = std::chrono::steady_clock::now();
+  }
+  ~text_timer() {
+    if (to_)
+      to_->text_time += std::chrono::steady_clock::now() - begin_;
+  }
+  text_timer(const text_timer&) = delete;
+  text_timer& operator=(const text_timer&) = delete;
+
+private:
+  request_state* to_;
+  std::chrono::steady_clock::time_point begin_;
+};
+
 void sum_up(const request_state& state) {
   telemetry::request_sample sample;
   sample.seconds =
@@ -91,6 +111,13 @@ void sum_up(const request_state& state) {
   for (const auto& branch : state.branches)
     sample.tokens += branch.text.generated_tokens();
   sample.batch = std::max<int64_t>(state.env->numbers->running.value(), 1);
+  auto seconds = [](auto time) {
+    return std::max(std::chrono::duration<double>(time).count(), 0.0);
+  };
+  sample.preparing = seconds(state.submitted - state.arrived);
+  sample.computing =
+      seconds(state.last_token - state.submitted - std::chrono::microseconds{state.waited_us});
+  sample.writing = seconds(state.text_time);
   state.env->window->add(sample);
 }
 
@@ -156,27 +183,33 @@ void resume(request_ptr self) {
       tell_scheduler(self, resume_atom_v, branch.sequence);
 }
 
+/// Puts all choices of a collected answer into the events.
+void gather_choices(request_state& state) {
+  text_timer timer{state};
+  auto& branches = state.branches;
+  // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as
+  // choice i.
+  if (state.request.params.best_of > state.request.params.n)
+    std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
+      return a.text.cumulative_logprob() > b.text.cumulative_logprob();
+    });
+  for (uint32_t i = 0; i < state.request.params.n; ++i) {
+    for (auto& event : branches[i].kept) {
+      event.choice = i;
+      state.out.tokens.push_back(std::move(event));
+    }
+    auto end = branches[i].text.close();
+    end.choice = i;
+    state.out.ends.push_back(std::move(end));
+  }
+}
+
 /// Closes all choices and tells what a stream has not told already: everything, if collected.
 void complete(request_ptr self) {
   auto& state = self->state;
-  auto& branches = state.branches;
-  auto reason = branches.front().text.reason();
+  auto reason = state.branches.front().text.reason();
   if (!state.request.params.stream) {
-    // Only a choice of the best is ranked: otherwise choice i is the sequence that streams as
-    // choice i.
-    if (state.request.params.best_of > state.request.params.n)
-      std::stable_sort(branches.begin(), branches.end(), [](const auto& a, const auto& b) {
-        return a.text.cumulative_logprob() > b.text.cumulative_logprob();
-      });
-    for (uint32_t i = 0; i < state.request.params.n; ++i) {
-      for (auto& event : branches[i].kept) {
-        event.choice = i;
-        state.out.tokens.push_back(std::move(event));
-      }
-      auto end = branches[i].text.close();
-      end.choice = i;
-      state.out.ends.push_back(std::move(end));
-    }
+    gather_choices(state);
     reason = state.out.ends.front().reason;
   }
   state.out.complete = true;
@@ -226,16 +259,20 @@ request_branch* branch_of(request_ptr self, const token_batch& batch) {
   return batch.output < branches.size() ? &branches[batch.output] : nullptr;
 }
 
-/// A search that found fewer sequences than it was asked for answers with those.
-void close_unfound(request_ptr self) {
+/// A search that found fewer sequences than it was asked for answers with those; what it found ends
+/// with it.
+void close_search(request_ptr self, finish_reason reason) {
   auto& state = self->state;
-  if (state.request.params.search.kind == search_kind::none)
-    return;
   auto& branches = state.branches;
-  while (branches.size() > 1 && !branches.back().text.ended()) {
+  while (branches.size() > 1 && branches.back().text.generated_tokens() == 0) {
     branches.pop_back();
     --state.open;
   }
+  for (auto& branch : branches)
+    if (!branch.text.ended()) {
+      branch.text.end(reason);
+      close_branch(self, branch);
+    }
   auto& params = state.request.params;
   params.n = params.best_of = static_cast<uint32_t>(branches.size());
 }
@@ -257,6 +294,25 @@ void tell_prompt(request_ptr self, const request_branch& branch, const token_bat
     state.prompt = {};
 }
 
+void add_tokens(request_ptr self, request_branch& branch, const token_batch& batch) {
+  auto& state = self->state;
+  if (state.env->window)
+    state.last_token = std::chrono::steady_clock::now();
+  text_timer timer{state};
+  auto& events = state.request.params.stream ? state.out.tokens : branch.kept;
+  for (const auto& row : batch.tokens) {
+    events.push_back(branch.text.add(row));
+    state.env->numbers->generated_tokens.add();
+    if (!branch.text.ended())
+      continue;
+    // A stop string is known only here; the scheduler sees by itself that the others end.
+    if (branch.text.found_stop())
+      give_back(self, branch);
+    close_branch(self, branch);
+    break;
+  }
+}
+
 void take_tokens(request_ptr self, token_batch& batch) {
   auto& state = self->state;
   auto* branch = branch_of(self, batch);
@@ -272,18 +328,7 @@ void take_tokens(request_ptr self, token_batch& batch) {
         std::chrono::duration<double>(state.first_token - state.arrived).count());
   }
   tell_prompt(self, *branch, batch);
-  auto& events = state.request.params.stream ? state.out.tokens : branch->kept;
-  for (const auto& row : batch.tokens) {
-    events.push_back(branch->text.add(row));
-    numbers.generated_tokens.add();
-    if (!branch->text.ended())
-      continue;
-    // A stop string is known only here; the scheduler sees by itself that the others end.
-    if (branch->text.found_stop())
-      give_back(self, *branch);
-    close_branch(self, *branch);
-    break;
-  }
+  add_tokens(self, *branch, batch);
   flush(self);
 }
 
@@ -295,11 +340,14 @@ void sequence_ended(request_ptr self, sequence_id id, sequence_end how) {
   branch->live = false;
   if (state.over)
     return leave_when_settled(self);
-  close_unfound(self);
-  if (branch->text.ended())
-    return flush(self);
-  branch->text.end(how == sequence_end::length ? finish_reason::length : finish_reason::eos_token);
-  close_branch(self, *branch);
+  const auto reason =
+      how == sequence_end::length ? finish_reason::length : finish_reason::eos_token;
+  if (state.request.params.search.kind != search_kind::none)
+    close_search(self, reason);
+  if (!branch->text.ended()) {
+    branch->text.end(reason);
+    close_branch(self, *branch);
+  }
   flush(self);
 }
 
@@ -357,8 +405,9 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
   state.open = count;
   state.unanswered = sequences;
   state.branches.reserve(count);
-  // Beams have nothing to show before they are through.
-  if (params.max_time_ms > 0 && params.search.kind != search_kind::beams)
+  if (params.search.kind == search_kind::beams)
+    state.watch = make_watch(params, env.tools->tok);
+  if (params.max_time_ms > 0)
     self->delayed_send(self, std::chrono::milliseconds{params.max_time_ms}, timeout_atom_v,
                        static_cast<uint32_t>(request_timer::generation));
   auto receiver = caf::actor_cast<token_receiver>(self);
@@ -367,8 +416,9 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
     if (i >= sequences)
       continue;
     env.metrics->sent(actor_kind::scheduler);
-    self->request(env.scheduler, caf::infinite, submit_atom_v,
-                  make_sequence(state.request, env.info, state.prompt, max_new, i), receiver)
+    auto sequence = make_sequence(state.request, env.info, state.prompt, max_new, i);
+    sequence.watch.shared = state.watch;
+    self->request(env.scheduler, caf::infinite, submit_atom_v, std::move(sequence), receiver)
         .then([=](sequence_id id) { admitted(self, i, id); },
               [=](const caf::error& err) { refused(self, err); });
   }
@@ -434,6 +484,9 @@ void stop_generating(request_ptr self) {
   auto& state = self->state;
   if (state.over)
     return;
+  // Only the search itself knows its beams; it ends with the round that is running.
+  if (state.watch)
+    return state.watch->time_is_up.store(true, std::memory_order_relaxed);
   for (auto& branch : state.branches)
     if (branch.admitted && !branch.text.ended()) {
       branch.text.end(finish_reason::length);

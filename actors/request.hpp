@@ -53,9 +53,10 @@ struct request_state {
 
   std::vector<int32_t> prompt;
   std::vector<request_branch> branches;
-  size_t open = 0;       ///< Branches that have not ended.
-  size_t unanswered = 0; ///< Sequences that the scheduler has yet to admit or refuse.
-  event_batch out;       ///< What this message's handler has to tell.
+  std::shared_ptr<search_watch> watch; ///< Of beams; else null.
+  size_t open = 0;                     ///< Branches that have not ended.
+  size_t unanswered = 0;               ///< Sequences that the scheduler has yet to admit or refuse.
+  event_batch out;                     ///< What this message's handler has to tell.
   bool prompt_told = false;
   bool drawn = false; ///< A token has come.
   bool over = false;  ///< The terminal event is out, or nobody is there to receive it.
@@ -69,6 +70,9 @@ struct request_state {
   std::chrono::steady_clock::time_point submitted{};   ///< To the scheduler.
   std::chrono::steady_clock::time_point first_token{}; ///< When it came.
   uint32_t waited_us = 0;                              ///< At the scheduler, for the first step.
+  // For the window, if there is one:
+  std::chrono::steady_clock::time_point last_token{};
+  std::chrono::steady_clock::duration text_time{}; ///< Spent on text and events.
   uint32_t prompt_tokens = 0;
   uint32_t cached_tokens = 0;
 };

@@ -180,8 +180,10 @@ void collector::read(size_t index, candidate& c) {
   const auto& o = option_table[index];
   auto place = std::string{o.key} + " (" + c.from.where + "): ";
   auto p = parse_value(o, c.text);
-  if (!p && !o.lenient)
-    return fail(place + text_of(p.error()));
+  if (!p && !o.lenient) {
+    auto complaint = o.complaint.empty() ? "" : std::string{o.complaint} + quotable(c.text) + "; ";
+    return fail(complaint + place + text_of(p.error()));
+  }
   if (!p) {
     auto kept = to_text(o, values_.at(index));
     return warn(place + text_of(p.error()) + "; it stays " + (kept.empty() ? "unset" : kept));

@@ -8,8 +8,7 @@ namespace troupe::config {
 namespace {
 
 constexpr auto server_keys = std::to_array<std::string_view>(
-    {"cluster_address", "model_url_pattern", "plugin_folder", "use_native_io", "io_ratio",
-     "fail_fast", "health_check_override"});
+    {"cluster_address", "plugin_folder", "use_native_io", "io_ratio"});
 
 constexpr auto model_keys = std::to_array<std::string_view>(
     {"translatorFactory", "translator", "application", "option.pythonExecutable",

@@ -246,14 +246,25 @@ std::vector<assignment> arguments_of(const model_request& request) {
        {"max_idle_time", "max_idle_time"},
        {"job_queue_size", "job_queue_size"},
        {"min_worker", "minWorkers"},
-       {"max_worker", "maxWorkers"}});
+       {"min_worker", "gpu.minWorkers"}, // Which win over the plain ones where a file has them.
+       {"min_worker", "cpu.minWorkers"},
+       {"max_worker", "maxWorkers"},
+       {"max_worker", "gpu.maxWorkers"},
+       {"max_worker", "cpu.maxWorkers"}});
+  auto given = [&](const char* name) {
+    auto at = request.arguments.find(name);
+    return at != request.arguments.end() && !at->second.empty() && at->second != "-1";
+  };
+  // DJL Serving takes the smaller of the two, and -1 for one that is absent.
+  const bool lone_least = given("min_worker") && !given("max_worker");
   std::vector<assignment> out;
   auto add = [&](std::string_view name, std::string_view key, const std::string& text) {
     if (!text.empty() && text != "-1")
       out.push_back({std::string{key}, text, "argument " + std::string{name}});
   };
   for (auto [name, key] : keys)
-    if (auto at = request.arguments.find(std::string{name}); at != request.arguments.end())
+    if (auto at = request.arguments.find(std::string{name});
+        at != request.arguments.end() && !(lone_least && name == "min_worker"))
       add(name, key, at->second);
   add("engine", "engine", request.engine);
   // The only argument for which -1 means something: the CPU.

@@ -54,6 +54,7 @@ struct option {
   std::string_view alias = {};  ///< Another key for it in files, which `key` wins over.
   /// Variables that win over files, the first one set counts; `NAME+M` puts M behind the value.
   std::string_view overrides = {};
+  std::string_view complaint = {}; ///< LMI's words about a bad value, which goes behind them.
 };
 
 inline constexpr std::string_view without_effect =
@@ -83,9 +84,13 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "keep_alive_timeout", .level = scope::server, .type = kind::seconds, .fallback = "75", .help = "Longest rest of a connection between two requests", .least = 0.001, .most = 86400},
   {.key = "chunked_read_timeout", .level = scope::server, .type = kind::seconds, .fallback = "120", .help = "Longest wait for a client that doesn't read its stream, and for the next chunk of an answer", .flag = "--chunked-read-timeout", .least = 0.001, .most = 86400},
   {.key = "drain_timeout", .level = scope::server, .type = kind::seconds, .fallback = "30", .help = "Time that running requests have to finish after SIGTERM", .flag = "--drain-timeout", .most = 86400},
-  {.key = "request_id_header_key", .level = scope::server, .type = kind::text, .fallback = "x-request-id", .help = "Header that carries the id of a request"},
+  {.key = "request_id_header_key", .level = scope::server, .type = kind::text, .fallback = "x-request-id", .help = "Header that carries the id of a request; on SageMaker, where some variable SAGEMAKER_* is set, X-Amzn-SageMaker-Inference-Id unless it is set"},
+  {.key = "allow_request_handler_override", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "Take requests with a header or attribute \"handler\", which has no effect here, rather than refuse them", .overrides = "ALLOW_REQUEST_HANDLER_OVERRIDE"},
   {.key = "wait_model_loading", .level = scope::server, .type = kind::boolean, .fallback = "true", .help = "Take connections only once the start-up models have loaded, and end with exit code 1 when one fails; false: answer at once, /ping tells how far they are", .flag = "--wait-model-loading"},
   {.key = "allow_multi_status", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "/ping answers 207 while a model is loading"},
+  {.key = "fail_ping_when_unhealthy", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "/ping answers 500 while a model has fewer workers than minWorkers", .overrides = "SAGEMAKER_HEALTH_CHECK_OVERRIDE"},
+  {.key = "health_check_override", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "A model that was ready and has used up its retries still counts as healthy, in /ping and elsewhere; its requests are refused all the same"},
+  {.key = "fail_fast", .level = scope::server, .type = kind::boolean, .fallback = "false", .help = "End the process with exit code 137 once a model that was ready has used up its retries, so that whoever supervises it starts it anew"},
   {.key = "error_rate_wlm", .level = scope::server, .type = kind::rate, .fallback = "", .help = "More requests than this refused for lack of room or readiness (503, 507) make /ping answer 503 for good"},
   {.key = "error_rate_server", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for answers with 424 and other 5xx"},
   {.key = "error_rate_model", .level = scope::server, .type = kind::rate, .fallback = "", .help = "The same for requests during which the model failed"},
@@ -104,6 +109,7 @@ inline constexpr auto option_table = std::to_array<option>({
   // The start-up models.
   {.key = "load_models", .level = scope::server, .type = kind::text, .fallback = "ALL", .help = "Models to load at the start: ALL (what model_store holds), NONE, or a list of [NAME:VERSION:ENGINE:DEVICES]=URL apart by commas, of which all but the URL may be left out", .flag = "--models", .letter = "-m"},
   {.key = "model_store", .level = scope::server, .type = kind::text, .fallback = "", .help = "Folder of model folders and archives", .flag = "--model-store", .letter = "-s"},
+  {.key = "model_url_pattern", .level = scope::server, .type = kind::text, .fallback = "", .help = "Regular expression for whole URLs: an inference request on an LMI route for a model that is not there may name such a URL as model_url (query, header or form part), and it is loaded first; unset: none is"},
   {.key = "download_dir", .level = scope::server, .type = kind::text, .fallback = "", .help = "Folder in which archives are unpacked, once each; unset: troupe in XDG_CACHE_HOME or ~/.cache", .variables = "DJL_CACHE_DIR"},
 
   // The process.
@@ -146,7 +152,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.revision", .level = scope::model, .type = kind::text, .fallback = "", .help = "Branch, tag or commit of a model of the hub; unset: main", .variables = "HF_REVISION"},
   {.key = "option.served_model_name", .level = scope::model, .type = kind::text, .fallback = "", .help = "Name under which clients ask for the model; by default the folder's", .flag = "--served-model-name"},
   {.key = "option.task", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Task of the model; unset: text-generation, the only one that can run here", .variables = "HF_TASK", .words = "text-generation"},
-  {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means auto on GPUs and fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16"},
+  {.key = "option.dtype", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Data type of weights and arithmetic; auto takes that of config.json, unset means auto on GPUs and fp32 on CPU", .flag = "--dtype", .words = "auto fp32 bf16 fp16 float32=fp32 bfloat16=bf16 float16=fp16 int8~auto", .complaint = "Invalid data type: "},
   {.key = "option.trust_remote_code", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files", .variables = "HF_MODEL_TRUST_REMOTE_CODE", .notice = "Python code of a model cannot run in Troupe: a model that needs it fails to load"},
   {.key = "option.low_cpu_mem_usage", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; weights are always mapped and loaded piece by piece"},
   {.key = "option.mpi_mode", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files; no effect"},

@@ -106,6 +106,9 @@ caf::expected<parsed> parse_value(const option& o, std::string_view text);
 /// What `o` accepts, e.g. "a whole number from 1 to 65536, or max".
 std::string allowed(const option& o);
 
+/// `text` made fit for a log line: control and invalid bytes escaped, cut at 80 bytes.
+std::string quotable(std::string_view text);
+
 /// A value as a user would write it; empty when unset.
 std::string to_text(const option& o, const value& v);
 

@@ -61,6 +61,13 @@ std::string option_key(std::string_view name) {
   return "option." + (small ? std::string{name} : lowered(name));
 }
 
+/// SageMaker tells its containers about themselves in variables of this prefix.
+bool on_sagemaker(const environment& variables) {
+  constexpr std::string_view prefix = "SAGEMAKER_";
+  auto at = variables.lower_bound(prefix);
+  return at != variables.end() && at->first.starts_with(prefix);
+}
+
 } // namespace
 
 environment process_environment() {
@@ -91,7 +98,13 @@ caf::expected<assignment> parse_assignment(std::string_view text) {
 }
 
 caf::expected<resolved> resolve_server(const sources& from) {
-  collector all{settings{}};
+  settings defaults;
+  if (on_sagemaker(from.variables)) {
+    constexpr key<kind::text> header{"request_id_header_key"};
+    defaults.put(header.index(), std::string{"X-Amzn-SageMaker-Inference-Id"},
+                 {source::fallback, "default on SageMaker"});
+  }
+  collector all{std::move(defaults)};
   if (auto file = config_file(from); !file.empty())
     all.offer_file(file, of_server,
                    "belongs to a model and has no effect here: put it into serving.properties in "

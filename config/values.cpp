@@ -180,7 +180,18 @@ size_t utf8_length(std::string_view text) {
   return overlong || surrogate_or_beyond ? 0 : n;
 }
 
-/// `text` made fit for a log line: control and invalid bytes escaped, cut at 80 bytes.
+bool clean_text(std::string_view text) {
+  while (!text.empty()) {
+    auto n = utf8_length(text);
+    if (n == 0 || text.front() == '\0')
+      return false;
+    text.remove_prefix(n);
+  }
+  return true;
+}
+
+} // namespace
+
 std::string quotable(std::string_view text) {
   std::string out;
   size_t i = 0;
@@ -200,18 +211,6 @@ std::string quotable(std::string_view text) {
     out += "...";
   return out;
 }
-
-bool clean_text(std::string_view text) {
-  while (!text.empty()) {
-    auto n = utf8_length(text);
-    if (n == 0 || text.front() == '\0')
-      return false;
-    text.remove_prefix(n);
-  }
-  return true;
-}
-
-} // namespace
 
 caf::expected<parsed> parse_value(const option& o, std::string_view raw) {
   auto text = trim(raw);

@@ -73,6 +73,7 @@ private:
     bool inference = false;    ///< Answers carry `requestId`.
     bool started = false;      ///< The head of a stream has left.
     bool model_failed = false; ///< While it worked on the request.
+    bool loaded = false;       ///< A model was loaded for it, or could not be.
     int failure_status = 0;    ///< What a failure would have answered, had the stream not begun.
     clock::time_point since;
     std::string model;            ///< For messages.
@@ -105,7 +106,9 @@ private:
   size_t read_room() const;
 
   // connection_answer.cpp: answering
+  void route_request(request given);
   void dispatch(routed what);
+  void load_first_of_all(load_first what);
   void start_job(generation_job job);
   void take_events();
   bool take_batch(uint32_t part, event_batch& events);

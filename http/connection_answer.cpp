@@ -7,6 +7,7 @@
 #include "troupe/config/error.hpp"
 #include "troupe/http/background_job.hpp"
 #include "troupe/http/connection.hpp"
+#include "troupe/http/errors.hpp"
 #include "troupe/http/status_line.hpp"
 
 namespace troupe::http {
@@ -46,11 +47,15 @@ void connection::begin_exchange() {
   exchange_.chunked = !http_1_0_;
   exchange_.since = clock::now();
   exchange_.errors = style_of(given->path);
-  if (given->body.size() <= settings.inline_parse_bytes)
-    return dispatch(route(*front_->state, *given, role_));
+  route_request(std::move(*given));
+}
+
+void connection::route_request(request given) {
+  if (given.body.size() <= front_->state->settings.inline_parse_bytes)
+    return dispatch(route(*front_->state, given, role_));
   auto back = from_elsewhere([](connection& self, routed what) { self.dispatch(std::move(what)); });
   boost::asio::post(front_->parsing,
-                    [state = front_->state, role = role_, given = std::move(*given),
+                    [state = front_->state, role = role_, given = std::move(given),
                      back = std::move(back)]() mutable { back(route(*state, given, role)); });
 }
 
@@ -78,12 +83,35 @@ void connection::dispatch(routed what) {
     return send(std::move(*answer));
   if (auto* job = std::get_if<generation_job>(&what))
     return start_job(std::move(*job));
+  if (auto* unknown = std::get_if<load_first>(&what))
+    return load_first_of_all(std::move(*unknown));
   auto& query = std::get<engine_query>(what);
   front_->engine->ask(std::move(query),
                       from_elsewhere([number = exchange_.number](connection& self, reply answer) {
                         if (self.exchange_.number == number)
                           self.send(std::move(answer));
                       }));
+}
+
+void connection::load_first_of_all(load_first what) {
+  if (std::exchange(exchange_.loaded, true))
+    return send(lmi_error(404, "ModelNotFoundException",
+                          "Model or workflow not found: " + what.load.wanted.name));
+  telemetry::log(log_level::info, exchange_.id,
+                 "loading " + what.load.wanted.name + " from " + what.load.wanted.url);
+  auto loaded = [number = exchange_.number, given = std::move(what.then)](connection& self,
+                                                                          reply answer) {
+    if (self.exchange_.number != number)
+      return;
+    // Another request may have begun to load it; then it is not ready yet, and says so.
+    constexpr int taken = 409;
+    if (answer.status < 300 || answer.status == taken)
+      self.route_request(given);
+    else
+      self.send(std::move(answer));
+  };
+  front_->engine->ask(engine_query{.what = std::move(what.load)},
+                      from_elsewhere(std::move(loaded)));
 }
 
 void connection::start_job(generation_job job) {

@@ -211,6 +211,7 @@ reply management_error(const std::string& name, const std::string& version, cons
     return lmi_error(409, bad_request,
                      "Workflow " + label_of(name, version) + " is already registered.");
   case ec::model_not_found:
+  case ec::unreachable: // Whatever it names, nothing is found there.
     return lmi_error(404, "ModelNotFoundException", text);
   case ec::out_of_memory:
     return lmi_error(507, "WlmOutOfMemoryException", text);

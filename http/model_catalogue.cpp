@@ -148,6 +148,19 @@ bool model_catalogue::knows(const std::string& name) const {
   return std::any_of(all->begin(), all->end(), [&](const auto& x) { return x.name == name; });
 }
 
+bool model_catalogue::alike(const std::string& name) const {
+  const auto all = now();
+  const dialect_settings* first = nullptr;
+  for (const auto& x : *all) {
+    if (x.name != name || !x.dialect)
+      continue;
+    if (first && *first != *x.dialect)
+      return false;
+    first = x.dialect.get();
+  }
+  return true;
+}
+
 std::vector<model_status> model_catalogue::complete(std::vector<model_status> known) const {
   for (const auto& x : *now()) {
     auto same = [&](const model_status& m) {

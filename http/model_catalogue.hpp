@@ -61,6 +61,9 @@ public:
   /// the next one in turn that is ready. Nullopt when there is none, or none is meant.
   std::optional<catalogued_model> choose(const std::string& name, const std::string& version) const;
   bool knows(const std::string& name) const;
+  /// Whether all versions of that name answer in the same manner, so that one may stand in for
+  /// another after the request was read in its manner.
+  bool alike(const std::string& name) const;
 
   /// Adds those that the engine does not know.
   std::vector<model_status> complete(std::vector<model_status> known) const;

@@ -129,6 +129,8 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
     self->request(engine, caf::infinite, status_atom_v)
         .then(
             [=, view = std::move(*view)](std::vector<model_status>& models) {
+              if (state->settings.keep_ready)
+                keep_ready(models);
               answer(view(state->models.complete(std::move(models))));
             },
             failed({}));

@@ -15,21 +15,21 @@ constexpr auto table = std::to_array<route_entry>({
   {"/server/metrics", "GET", access::guarded, "health", "Prometheus metrics", "", "text/plain", "name[]"},
   {"/openapi.json", "GET", access::guarded, "health", "This description", "", "Object"},
 
-  {"/invocations", "POST", access::guarded, "lmi", "Generates text, or answers a chat when the body has messages", "Invocation", "Any", "model_name model_version"},
-  {"/predictions/{model}", "POST", access::guarded, "lmi", "The same, by the model that the path names", "Invocation", "Any", "model_version"},
-  {"/predictions/{model}/{version}", "POST", access::guarded, "lmi", "The same, by one version of it", "Invocation", "Any"},
-  {"/models/{model}/invoke", "POST", access::guarded, "lmi", "The same, under another path", "Invocation", "Any", "model_version"},
+  {"/invocations", "POST", access::guarded, "lmi", "Generates text, or answers a chat when the body has messages", "Invocation", "Generation application/jsonlines text/event-stream text/csv", "model_name model_version"},
+  {"/predictions/{model}", "POST", access::guarded, "lmi", "The same, by the model that the path names", "Invocation", "Generation application/jsonlines text/event-stream text/csv", "model_version"},
+  {"/predictions/{model}/{version}", "POST", access::guarded, "lmi", "The same, by one version of it", "Invocation", "Generation application/jsonlines text/event-stream text/csv"},
+  {"/models/{model}/invoke", "POST", access::guarded, "lmi", "The same, under another path", "Invocation", "Generation application/jsonlines text/event-stream text/csv", "model_version"},
 
-  {"/models", "GET POST", access::guarded, "management", "Lists models, or registers one", "", "Object", "url model_name model_version engine device job_queue_size batch_size max_batch_delay max_idle_time min_worker max_worker synchronous limit next_page_token"},
-  {"/models/{model}", "GET PUT DELETE", access::guarded, "management", "Describes, scales or unregisters a model", "", "Any", "min_worker max_worker"},
-  {"/models/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "The same for one version of it", "", "Any", "min_worker max_worker"},
-  {"/workflows", "GET POST", access::guarded, "management", "Lists workflows, each of one model", "", "Object", "limit next_page_token"},
-  {"/workflows/{model}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}", "", "Any", "min_worker max_worker"},
-  {"/workflows/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}/{version}", "", "Any", "min_worker max_worker"},
-  {"/server/logging", "POST", access::guarded, "management", "Sets the least severe log line that is written", "", "Object", "level"},
+  {"/models", "GET POST", access::guarded, "management", "Lists models, or registers one", "", "ModelPage|Status", "url model_name model_version engine device job_queue_size batch_size max_batch_delay max_idle_time min_worker max_worker synchronous limit next_page_token"},
+  {"/models/{model}", "GET PUT DELETE", access::guarded, "management", "Describes, scales or unregisters a model", "", "Workflows|Status|Status", "min_worker max_worker"},
+  {"/models/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "The same for one version of it", "", "Workflows|Status|Status", "min_worker max_worker"},
+  {"/workflows", "GET POST", access::guarded, "management", "Lists workflows, each of one model", "", "WorkflowPage|Status", "limit next_page_token"},
+  {"/workflows/{model}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}", "", "Workflows|Status|Status", "min_worker max_worker"},
+  {"/workflows/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}/{version}", "", "Workflows|Status|Status", "min_worker max_worker"},
+  {"/server/logging", "POST", access::guarded, "management", "Sets the least severe log line that is written", "", "Status", "level"},
 
-  {"/v1/chat/completions", "POST", access::guarded, "openai", "Answers a chat", "ChatRequest", "ChatCompletion", "model_name model_version"},
-  {"/v1/completions", "POST", access::guarded, "openai", "Continues texts", "CompletionRequest", "Completion", "model_name model_version"},
+  {"/v1/chat/completions", "POST", access::guarded, "openai", "Answers a chat", "ChatRequest", "ChatCompletion text/event-stream", "model_name model_version"},
+  {"/v1/completions", "POST", access::guarded, "openai", "Continues texts", "CompletionRequest", "Completion text/event-stream", "model_name model_version"},
   {"/v1/models", "GET", access::guarded, "openai", "What is served", "", "ModelList"},
   {"/v1/models/{model}*", "GET", access::guarded, "openai", "One of the models that are served", "", "Model"},
   {"/tokenize", "POST", access::guarded, "tokens", "Token ids of a text or a chat", "TokenizeRequest", "Tokens", "model_name model_version"},
@@ -37,7 +37,7 @@ constexpr auto table = std::to_array<route_entry>({
 
   {"/generate", "POST", access::guarded, "tgi", "Generates text, as TGI answers", "TgiRequest", "TgiAnswer", "model_name model_version"},
   {"/generate_stream", "POST", access::guarded, "tgi", "Generates text as a stream of events, as TGI does", "TgiRequest", "text/event-stream", "model_name model_version"},
-  {"/", "POST", access::guarded, "tgi", "Generates text, as a stream when the body says so", "TgiCompatRequest", "Any", "model_name model_version"},
+  {"/", "POST", access::guarded, "tgi", "Generates text, as a stream when the body says so", "TgiCompatRequest", "TgiAnswers text/event-stream", "model_name model_version"},
     // clang-format on
 });
 

@@ -22,7 +22,8 @@ struct route_entry {
   std::string_view tag;     ///< Group in the description.
   std::string_view summary; ///< A sentence without a full stop.
   std::string_view request; ///< Schema of the body (openapi_schemas.cpp); empty: there is none.
-  /// Schema of the answer, or its media type when it is no JSON; empty: no body.
+  /// Of a success: schemas of JSON bodies and media types of others, apart by spaces; empty: no
+  /// body. Where methods differ, one after the other, apart by '|'.
   std::string_view answer;
   std::string_view query = {}; ///< Query parameters, apart by spaces; none is required.
 };

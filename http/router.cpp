@@ -1,18 +1,12 @@
 #include "troupe/http/router.hpp"
 
-#include <charconv>
 #include <type_traits>
 
 #include "troupe/actors/telemetry/log.hpp"
-#include "troupe/config/error.hpp"
-#include "troupe/http/dialects/csv.hpp"
-#include "troupe/http/dialects/lmi.hpp"
 #include "troupe/http/dialects/openai_chat.hpp"
 #include "troupe/http/dialects/openai_completions.hpp"
-#include "troupe/http/dialects/pipeline.hpp"
 #include "troupe/http/dialects/tgi.hpp"
-#include "troupe/http/dialects/tokenize.hpp"
-#include "troupe/http/json/write.hpp"
+#include "troupe/http/inference.hpp"
 #include "troupe/http/route_table.hpp"
 #include "troupe/http/status_views.hpp"
 
@@ -38,227 +32,6 @@ reply wrong_method(error_style style) {
   constexpr std::string_view text =
       "Requested method is not allowed, please refer to API document.";
   return refusal(style, 405, "method_not_allowed", "MethodNotAllowedException", text);
-}
-
-/// An inference request's body as a JSON value, and what forms say beside it.
-struct payload {
-  json::value body;
-  std::string model{};     ///< Form part model_name.
-  std::string list_type{}; ///< Set: a type whose body is a list of inputs.
-};
-
-json::value with_inputs(json::value inputs) {
-  json::object out;
-  out.emplace_back("inputs", std::move(inputs));
-  return json::value{std::move(out)};
-}
-
-std::variant<payload, problem> read_form(std::string_view type, std::string_view body) {
-  auto parts = parse_form(type, body);
-  if (!parts)
-    return problem{"", "the form in the body is malformed"};
-  payload out;
-  const form_part* data = nullptr;
-  for (const auto& part : *parts) {
-    if (part.name == "model_name")
-      out.model = part.content;
-    else if (part.name == "data" || !data)
-      data = &part;
-  }
-  out.body = with_inputs(json::value{data ? data->content : std::string{}});
-  return out;
-}
-
-/// Contract http.md §4.2.
-/// @param json_only OpenAI's and TGI's routes.
-std::variant<payload, problem> read_payload(const request& r, bool json_only) {
-  auto* given = r.header("content-type");
-  auto type = given ? lower(*given) : std::string{};
-  auto json = type.empty() || type.find("json") != std::string::npos;
-  if (json && r.body.empty() && !json_only)
-    return payload{with_inputs(json::value{std::string{}})};
-  if (json) {
-    auto parsed = json::parse(r.body);
-    if (!parsed)
-      return problem{"", text_of(parsed.error())};
-    return payload{std::move(*parsed)};
-  }
-  if (json_only)
-    return problem{"", "send the body as JSON with Content-Type: application/json, not " + type};
-  if (type.find("text/plain") != std::string::npos)
-    return payload{.body = with_inputs(json::array{json::value{json::valid_utf8(r.body)}}),
-                   .list_type = "text/plain"};
-  if (type.find("text/csv") != std::string::npos) {
-    auto inputs = read_csv(r.body);
-    if (auto* why = std::get_if<problem>(&inputs))
-      return std::move(*why);
-    return payload{.body = with_inputs(std::move(std::get<json::value>(inputs))),
-                   .list_type = "text/csv"};
-  }
-  if (type.find("multipart/form-data") != std::string::npos ||
-      type.find("x-www-form-urlencoded") != std::string::npos)
-    return read_form(*given, r.body);
-  return payload{with_inputs(json::value{json::valid_utf8(r.body)})};
-}
-
-/// A query parameter, or a header of that name.
-std::string named_outside(const request& r, std::string_view name) {
-  if (auto* given = r.query_value(name); given && !given->empty())
-    return *given;
-  auto* given = r.header(name);
-  return given ? *given : std::string{};
-}
-
-/// Which model a request is for, and how that one answers.
-struct addressee {
-  std::string model; ///< Empty: the engine finds out.
-  std::string version;
-  std::shared_ptr<const dialect_settings> dialect; ///< Null: the server's.
-  bool version_asked = false;                      ///< By the request, rather than in turn.
-};
-
-/// Contract http.md §4.1; the body's "model" selects on OpenAI's routes only.
-addressee find_addressee(const front_state& state, const request& r, const addressee& by_path,
-                         const payload& given, bool v1_route) {
-  auto out = by_path;
-  if (out.model.empty())
-    out.model = named_outside(r, "model_name");
-  if (out.model.empty())
-    out.model = given.model;
-  if (out.version.empty())
-    out.version = named_outside(r, "model_version");
-  out.version_asked = !out.version.empty();
-  auto wanted = out.model;
-  if (auto* name = given.body.find("model");
-      v1_route && wanted.empty() && name && name->as_string())
-    // Placeholders, as clients of a single model send them, mean none unless a model is called so.
-    wanted = state.models.knows(*name->as_string())
-                 ? *name->as_string()
-                 : named_model({.settings = state.settings.dialect, .v1_route = true},
-                               *name->as_string());
-  auto chosen = state.models.choose(wanted, out.version);
-  if (!chosen)
-    return out; // The engine says what is wrong with it.
-  out.model = chosen->name;
-  out.version = chosen->version;
-  out.dialect = chosen->dialect;
-  return out;
-}
-
-/// What the request says about itself outside its body.
-std::variant<job_context, reply> read_context(const front_state& state, const request& r,
-                                              const addressee& to, error_style style) {
-  job_context out{.settings = to.dialect ? *to.dialect : state.settings.dialect,
-                  .id = r.id,
-                  .model = to.model,
-                  .version = to.version};
-  out.v1_route = style == error_style::openai;
-  if (auto* priority = r.header("x-priority")) {
-    auto [end, error] =
-        std::from_chars(priority->data(), priority->data() + priority->size(), out.priority);
-    if (error != std::errc{} || end != priority->data() + priority->size()) {
-      auto status = style == error_style::lmi ? state.settings.dialect.bad_request_status : 400;
-      return refusal(style, status, "invalid_request", "BadRequestException",
-                     "x-priority must be an integer", "x-priority");
-    }
-  }
-  if (auto* accept = r.header("accept")) {
-    const auto types = lower(*accept);
-    out.accepts_sse = types.find("text/event-stream") != std::string::npos;
-    out.accepts_csv =
-        types.find("text/csv") != std::string::npos && types.find("*/*") == std::string::npos;
-  }
-  return out;
-}
-
-using parser = parsed_job (*)(const json::value&, const job_context&);
-
-/// "messages" makes a chat of any inference request, "prompt" without "inputs" a completion.
-parser choose_parser(const json::value& body, bool pipeline) {
-  if (body.find("messages"))
-    return parse_chat;
-  if (pipeline)
-    return parse_pipeline;
-  return body.find("prompt") && !body.find("inputs") ? parse_completions : parse_lmi;
-}
-
-/// What comes before any look at the body: answers that are there already, and the key's allowance.
-std::optional<reply> answer_early(const front_state& state, const request& r, error_style style) {
-  if (auto* token = r.header("x-starting-token")) {
-    auto* most = r.header("x-max-items");
-    return state.results.poll(*token, most ? *most : std::string_view{}, r.key);
-  }
-  if (r.key)
-    if (auto wait = state.keys.spend(*r.key); wait.count() > 0)
-      return too_many_reply(style, wait);
-  return std::nullopt;
-}
-
-/// @param parse Null: chosen by the body.
-routed generate(const front_state& state, const request& r, const addressee& by_path,
-                error_style style, parser parse) {
-  auto refused = [&](const problem& why) {
-    auto out = problem_reply(style, why);
-    out.inference = true;
-    return out;
-  };
-  if (auto answer = answer_early(state, r, style))
-    return std::move(*answer);
-  auto content = read_payload(r, style != error_style::lmi);
-  if (auto* why = std::get_if<problem>(&content))
-    return refused(*why);
-  auto& given = std::get<payload>(content);
-  auto to = find_addressee(state, r, by_path, given, style == error_style::openai);
-  auto context = read_context(state, r, to, style);
-  if (auto* refusal = std::get_if<reply>(&context))
-    return std::move(*refusal);
-  auto& about = std::get<job_context>(context);
-  const bool pipeline = style == error_style::lmi && about.settings.pipeline;
-  if (pipeline)
-    style = error_style::pipeline;
-  else if (!given.list_type.empty())
-    return refused(
-        {"inputs", "inputs must be a string: a " + given.list_type + " body is a list of them"});
-  if (pipeline && given.body.find("messages") && about.settings.call_batch > 1)
-    return refused({"messages", "a chat needs rolling batch, or batch_size=1 without it"});
-  auto job = (parse ? parse : choose_parser(given.body, pipeline))(given.body, about);
-  if (auto* why = std::get_if<problem>(&job))
-    return refused(*why);
-  auto& out = std::get<generation_job>(job);
-  out.errors = style;
-  out.settings = std::move(to.dialect);
-  for (auto& one : out.requests)
-    one.version_binding = to.version_asked;
-  out.key = r.key;
-  if (auto* wait = r.header("x-synchronous"))
-    out.asynchronous = lower(*wait) == "false";
-  auto* trace = r.header("traceparent");
-  for (auto& one : out.requests) {
-    if (r.key)
-      one.turn = state.keys.next_turn(*r.key);
-    if (trace)
-      one.traceparent = *trace;
-  }
-  return std::move(out);
-}
-
-/// POST /tokenize, /detokenize.
-template <class Request>
-routed ask(const front_state& state, const request& r,
-           std::variant<Request, problem> (*parse)(const json::value&, const job_context&)) {
-  auto content = read_payload(r, true);
-  if (auto* why = std::get_if<problem>(&content))
-    return problem_reply(error_style::openai, *why);
-  auto& given = std::get<payload>(content);
-  auto to = find_addressee(state, r, {}, given, true);
-  auto context = read_context(state, r, to, error_style::openai);
-  if (auto* refusal = std::get_if<reply>(&context))
-    return std::move(*refusal);
-  auto parsed = parse(given.body, std::get<job_context>(context));
-  if (auto* why = std::get_if<problem>(&parsed))
-    return problem_reply(error_style::openai, *why);
-  std::get<Request>(parsed).version = to.version;
-  return engine_query{.what = std::move(std::get<Request>(parsed)), .errors = error_style::openai};
 }
 
 routed show_metrics(const front_state& state, const request& r) {
@@ -331,22 +104,6 @@ std::optional<routed> tgi_routes(const front_state& state, const request& r) {
   if (r.method != "POST")
     return wrong_method(error_style::tgi);
   return generate(state, r, {}, error_style::tgi, parse);
-}
-
-/// The model that an inference path names; nullopt when the path is no inference route.
-std::optional<addressee> inference_model(const path_parts& at) {
-  auto named = [&](std::string_view version) {
-    return addressee{std::string{at[1]}, std::string{version}, nullptr};
-  };
-  if (at.size() == 1 && at[0] == "invocations")
-    return addressee{};
-  if (at.size() == 2 && at[0] == "predictions")
-    return named({});
-  if (at.size() == 3 && at[0] == "predictions")
-    return named(at[2]);
-  if (at.size() == 3 && at[0] == "models" && at[2] == "invoke")
-    return named({});
-  return std::nullopt;
 }
 
 bool is_management(const path_parts& at) {
@@ -483,9 +240,9 @@ routed route(const front_state& state, request& r, listener_role role) {
   if (auto answer = tgi_routes(state, r))
     return std::move(*answer);
   if (r.path == "/tokenize")
-    return ask(state, r, parse_tokenize);
+    return tokenize(state, r);
   if (r.path == "/detokenize")
-    return ask(state, r, parse_detokenize);
+    return detokenize(state, r);
   return unknown_route(style);
 }
 

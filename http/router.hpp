@@ -18,6 +18,7 @@
 #include "troupe/http/model_catalogue.hpp"
 #include "troupe/http/model_source.hpp"
 #include "troupe/http/settings.hpp"
+#include "troupe/http/url_pattern.hpp"
 
 namespace troupe::http {
 
@@ -32,7 +33,13 @@ struct engine_query {
   error_style errors = error_style::lmi;
 };
 
-using routed = std::variant<reply, generation_job, engine_query>;
+/// A model that nobody has loaded yet is loaded first, and then the request is routed again.
+struct load_first {
+  registration_request load;
+  request then;
+};
+
+using routed = std::variant<reply, generation_job, engine_query, load_first>;
 
 /// What the routes share and the connections count.
 struct front_state {
@@ -46,6 +53,8 @@ struct front_state {
   std::atomic<bool> draining{false};
   model_catalogue models;
   model_source source; ///< Null: no models can be registered.
+  /// Which URLs an inference request may have loaded; null: none.
+  std::unique_ptr<const url_pattern> loadable;
 
   explicit front_state(server_settings s = {})
       : settings(std::move(s)), failures(settings.error_rates), keys(settings.api_keys),
@@ -63,7 +72,8 @@ void admit(const server_settings& settings, request& r);
 /// its head is enough for that.
 std::optional<reply> check_key(const front_state& state, request& r);
 
-/// Finds out what a request wants: an answer at once, a generation, or a question to the engine.
+/// Finds out what a request wants: an answer at once, a generation, a question to the engine, or a
+/// model to be loaded before it.
 /// Touches neither actors nor sockets; any thread. Parses the body, so large ones take a while.
 routed route(const front_state& state, request& r, listener_role role = listener_role::everything);
 

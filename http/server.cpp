@@ -132,6 +132,12 @@ caf::expected<std::unique_ptr<server>> server::open(caf::actor_system& system, e
   state.facts.host = host_name();
   state.facts.version = state.settings.version;
   state.source = std::move(source);
+  if (!state.settings.model_url_pattern.empty()) {
+    auto pattern = url_pattern::compile(state.settings.model_url_pattern);
+    if (!pattern)
+      return std::move(pattern.error());
+    state.loadable = std::make_unique<const url_pattern>(std::move(*pattern));
+  }
   // A certificate alone asks for https, too.
   state.settings.tls = state.settings.tls || !state.settings.certificate_file.empty();
   std::shared_ptr<tls_context> used;

@@ -41,6 +41,8 @@ struct dialect_settings {
   int wlm_error_status = 503;    ///< wlm_error_http_code: model not ready, call took too long.
   int throttle_status = 503;     ///< throttle_error_http_code: queue full (LMI routes).
   int server_error_status = 500; ///< server_error_http_code
+
+  bool operator==(const dialect_settings&) const = default;
 };
 
 /// Where a listener listens.
@@ -60,7 +62,7 @@ struct server_settings {
   std::string private_key_file; ///< PEM key that belongs to it.
   /// Set: the management API is served there, and only there; otherwise beside everything else.
   std::optional<listen_address> management;
-  std::string keystore_file;    ///< PKCS12 with certificate and key, in place of the PEM files.
+  std::string keystore_file; ///< PKCS12 with certificate and key, in place of the PEM files.
   std::string keystore_password;
   uint32_t threads = 0; ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
@@ -74,6 +76,7 @@ struct server_settings {
   std::chrono::milliseconds idle_timeout{75'000}; ///< Between requests.
 
   std::string request_id_header = "x-request-id"; ///< request_id_header_key
+  std::string model_url_pattern;                  ///< Of model URLs in requests; empty: none.
   bool allow_request_handler = false;             ///< ALLOW_REQUEST_HANDLER_OVERRIDE
   std::string cors_allowed_origin;
   std::string cors_allowed_methods;
@@ -87,6 +90,7 @@ struct server_settings {
   bool allow_multi_status = false;       ///< /ping answers 207 while loading.
   error_rate_limits error_rates;         ///< error_rate_*
   bool fail_ping_when_unhealthy = false; ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
+  bool keep_ready = false;               ///< SERVING_HEALTH_CHECK_OVERRIDE
   bool metrics_enabled = true;           ///< SERVING_PROMETHEUS
   std::string version;                   ///< Shown by DJLServingStart.
 

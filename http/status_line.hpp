@@ -25,6 +25,8 @@ constexpr std::string_view usual_reason(int status) {
     return "Method Not Allowed";
   case 408:
     return "Request Timeout";
+  case 409:
+    return "Conflict";
   case 413:
     return "Payload Too Large";
   case 422:

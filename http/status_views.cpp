@@ -52,6 +52,12 @@ std::string_view health_of(model_state state) {
   }
 }
 
+void keep_ready(std::vector<model_status>& models) {
+  for (auto& model : models)
+    if (has_used_up_retries(model))
+      model.state = model_state::ready;
+}
+
 status_view ping_view(const ping_rules& rules) {
   return [=](const std::vector<model_status>& models) {
     reply out;

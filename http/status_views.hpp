@@ -23,6 +23,9 @@ struct ping_rules {
   bool too_many_errors = false; ///< 503 whatever else: an error_rate_* was exceeded once.
 };
 
+/// Shows those that were ready and are given up as if they still were (health_check_override).
+void keep_ready(std::vector<model_status>& models);
+
 /// GET /ping (contract http.md §3).
 status_view ping_view(const ping_rules& rules);
 

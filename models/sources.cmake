@@ -22,8 +22,11 @@ troupe_library(troupe_models
     loading/checkpoint.cpp
     loading/json_file.cpp
     loading/mapped_file.cpp
+    loading/pickle.cpp
+    loading/pytorch_file.cpp
     loading/random_weights.cpp
     loading/safetensors.cpp
+    loading/zip_directory.cpp
     placement.cpp
     plan.cpp
     rope.cpp

@@ -135,6 +135,19 @@ std::string help_command(const CLI::App& app) {
   return "`troupe " + (chosen.empty() ? "" : chosen.front()->get_name() + ' ') + "--help`";
 }
 
+namespace {
+
+/// "usage: troupe serve [FLAG ...] [PATH]"
+std::string usage_of(const CLI::App& command) {
+  auto out = "usage: troupe " + command.get_name() + " [FLAG ...]";
+  for (const auto* option :
+       command.get_options([](const CLI::Option* o) { return o->get_positional(); }))
+    out += " [" + option->get_type_name() + ']';
+  return out;
+}
+
+} // namespace
+
 std::string complaint_about_words(const CLI::App& app) {
   auto words = app.remaining(true);
   if (words.empty())
@@ -152,7 +165,7 @@ std::string complaint_about_words(const CLI::App& app) {
   auto meant = meant_by(*chosen.front(), word);
   return named + " is not a flag of `troupe " + chosen.front()->get_name() + "`; " +
          (meant.empty() ? "" : "did you mean " + meant + "? ") + help_command(app) +
-         " lists them all";
+         " lists them all\n" + usage_of(*chosen.front());
 }
 
 } // namespace troupe::runtime

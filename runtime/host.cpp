@@ -55,16 +55,20 @@ std::future<caf::expected<Answer>> ask(caf::actor_system& system, const Handle& 
   return future;
 }
 
-double progress_of(caf::actor_system& system, const engine_actor& engine, const std::string& what) {
+/// Empty when the engine does not answer within a second.
+std::vector<model_status> models_of(caf::actor_system& system, const engine_actor& engine) {
   auto future = ask<std::vector<model_status>>(system, engine, status_atom_v);
   if (future.wait_for(1s) != std::future_status::ready)
-    return 0;
+    return {};
   auto all = future.get();
-  if (!all)
-    return 0;
-  auto one = std::find_if(all->begin(), all->end(),
+  return all ? std::move(*all) : std::vector<model_status>{};
+}
+
+double progress_of(caf::actor_system& system, const engine_actor& engine, const std::string& what) {
+  auto all = models_of(system, engine);
+  auto one = std::find_if(all.begin(), all.end(),
                           [&](auto& m) { return m.name == what || m.registered.url == what; });
-  return one == all->end() ? 0 : one->load_progress;
+  return one == all.end() ? 0 : one->load_progress;
 }
 
 } // namespace
@@ -83,6 +87,11 @@ caf::expected<model_status> host::load(const model_spec& spec) {
 
 double host::progress(const std::string& what) {
   return progress_of(*system_, engine_, what);
+}
+
+bool host::has_given_up() {
+  auto all = models_of(*system_, engine_);
+  return std::any_of(all.begin(), all.end(), has_used_up_retries);
 }
 
 bool host::drain(std::chrono::milliseconds timeout) {

@@ -31,6 +31,9 @@ public:
   /// @param what Its name or URL.
   double progress(const std::string& what);
 
+  /// Whether some model that was ready has failed for good. Waits a second for the answer at most.
+  bool has_given_up();
+
   /// Lets running requests finish for so long at most. A second signal ends the wait: what still
   /// runs then gets its error event at once. True when all have ended by themselves.
   bool drain(std::chrono::milliseconds timeout);

@@ -26,6 +26,7 @@ std::unique_ptr<search> make_search(const new_sequence& s) {
       .ends = s.stop_tokens,
       .max_new_tokens = s.max_new_tokens,
       .top_n = s.wants.top_n,
+      .watch = s.watch.shared,
   });
 }
 

@@ -7,6 +7,8 @@ namespace troupe::scheduling {
 
 beam_search::beam_search(rules r) : rules_(std::move(r)), beams_{beam{}} {
   rules_.beams = std::max(rules_.beams, 1u);
+  if (rules_.watch)
+    beams_.front().text = rules_.watch->text;
 }
 
 /// Enough that as many as beams remain even if every beam's best are all those that end it.
@@ -96,24 +98,29 @@ search_move beam_search::advance(std::span<row_result> rows) {
   for (size_t rank = 0; rank < options.size() && next.size() < rules_.beams; ++rank) {
     const auto& o = options[rank];
     const auto& ends = rules_.ends;
-    if (std::find(ends.begin(), ends.end(), o.token) != ends.end()) {
+    const bool ended = std::find(ends.begin(), ends.end(), o.token) != ends.end();
+    const auto& before = beams_[o.parent].text;
+    auto text = ended || !before ? nullptr : before->after(o.token);
+    if (ended || (text && text->stopped())) {
       // One that would not have been a beam is no finished sequence either.
       if (rank < rules_.beams)
         finish(o.score, grow(o, rows[o.parent]));
       continue;
     }
-    next.push_back({grow(o, rows[o.parent]), o.score});
+    next.push_back({grow(o, rows[o.parent]), o.score, std::move(text)});
     move.lanes.push_back({o.parent, o.token});
   }
   beams_ = std::move(next);
   const bool done = !options.empty() && is_done(options.front().score);
-  if (!done && length_ < rules_.max_new_tokens && !beams_.empty())
+  const bool up = rules_.watch && rules_.watch->time_is_up.load(std::memory_order_relaxed);
+  if (!done && !up && length_ < rules_.max_new_tokens && !beams_.empty())
     return move;
   if (!done)
     for (const auto& open : beams_)
       finish(open.score, open.last);
   move.lanes.clear();
-  move.end = length_ >= rules_.max_new_tokens ? sequence_end::length : sequence_end::stop_token;
+  move.end =
+      up || length_ >= rules_.max_new_tokens ? sequence_end::length : sequence_end::stop_token;
   return move;
 }
 

@@ -7,9 +7,11 @@ namespace troupe::scheduling {
 /// Beam search as transformers has it. Each round ranks the candidates of all beams by the sum of
 /// their log-probabilities (fp32); those that end a sequence become finished ones, scored by sum /
 /// length ^ length_penalty, the best others go on. Ties go to the lower beam, then the lower id.
-/// With sampling the candidates are drawn without replacement instead of ranked.
+/// With sampling the candidates are drawn without replacement instead of ranked. A stop string ends
+/// a beam as an end token does, as since transformers 4.50; before, all beams had to match at once.
+/// When the time is up all running beams are finished ones.
 /// Source: transformers 4.45.2, generation/beam_search.py (BeamSearchScorer, BeamHypotheses) and
-/// GenerationMixin._beam_search.
+/// GenerationMixin._beam_search; its stopping criteria: 4.57.1, GenerationMixin._beam_search.
 class beam_search final : public search {
 public:
   struct rules {
@@ -20,6 +22,7 @@ public:
     std::vector<int32_t> ends{}; ///< Tokens that end a sequence.
     uint32_t max_new_tokens = 1;
     uint16_t top_n = 0;
+    std::shared_ptr<const search_watch> watch{}; ///< May be null.
   };
 
   explicit beam_search(rules r);
@@ -37,8 +40,9 @@ private:
     row_result token;
   };
   struct beam {
-    uint32_t last = none; ///< Its last token's node.
-    float score = 0;      ///< Sum of processed log-probabilities.
+    uint32_t last = none;    ///< Its last token's node.
+    float score = 0;         ///< Sum of processed log-probabilities.
+    watched_text_ptr text{}; ///< Null: no text ends it.
   };
   struct finished {
     double score = 0;

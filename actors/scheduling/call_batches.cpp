@@ -36,11 +36,12 @@ void call_batches::leave(uint64_t request) {
 
 std::vector<uint64_t> call_batches::start(time_point now) {
   auto begun = std::exchange(late_, {});
+  begun_ = 0;
   if (!running_.empty() || waiting_.empty())
     return begun;
   if (waiting_.size() < size_ && now < waiting_.front().since + delay_)
     return begun;
-  for (uint32_t i = 0; i < size_ && !waiting_.empty(); ++i) {
+  for (; begun_ < size_ && !waiting_.empty(); ++begun_) {
     for (auto request : waiting_.front().requests) {
       running_.emplace(request, waiting_.front().name);
       begun.push_back(request);

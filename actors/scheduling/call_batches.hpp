@@ -29,6 +29,9 @@ public:
   /// The requests that are to begin now, each once.
   std::vector<uint64_t> start(time_point now);
 
+  /// Calls of the batch that the last `start` began; 0: it began none.
+  size_t begun() const { return begun_; }
+
   /// When `start` may have something although nobody came or left; nothing: never.
   std::optional<time_point> due() const;
 
@@ -46,7 +49,8 @@ private:
   std::chrono::milliseconds delay_;
   std::deque<call> waiting_;                          ///< Calls, the oldest first.
   std::unordered_map<uint64_t, std::string> running_; ///< Requests of the batch, and their calls.
-  std::vector<uint64_t> late_;                        ///< Requests of calls that run already.
+  size_t begun_ = 0;
+  std::vector<uint64_t> late_; ///< Requests of calls that run already.
 };
 
 } // namespace troupe::scheduling

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "troupe/actors/scheduling/search_params.hpp"
+#include "troupe/actors/scheduling/search_watch.hpp"
 #include "troupe/models/step.hpp"
 
 /// What goes into a scheduler and what comes out of it: plain values, which the policy and the
@@ -16,7 +17,8 @@ struct new_sequence {
   std::vector<int32_t> prompt;
   uint32_t max_new_tokens = 1; ///< >= 1; prompt + this never exceeds the context.
   sampling_params sampling;
-  search_params search; ///< Several continuations at a time; `sampling` processes all of them.
+  search_params search;   ///< Several continuations at a time; `sampling` processes all of them.
+  search_watch_ref watch; ///< Of beams.
   std::vector<int32_t>
       stop_tokens; ///< Ends the sequence after one of these (eos ones too unless ignored).
   row_wants wants; ///< What each sampled token is to carry; prompt_logprobs included.

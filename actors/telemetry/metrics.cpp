@@ -119,6 +119,12 @@ void report_windows(report& r) {
   };
   static constexpr known all[] = {
       {"Prediction", "Microseconds of a request.", &model_metrics::prediction},
+      {"Preprocess", "Microseconds until the scheduler had a request's tokens.",
+       &model_metrics::preprocess},
+      {"Inference", "Microseconds from a request's first step to its last token.",
+       &model_metrics::inference},
+      {"Postprocess", "Microseconds of making text of a request's tokens.",
+       &model_metrics::postprocess},
       {"TokenLatency", "Microseconds of a request per token.", &model_metrics::token_latency},
       {"TokenThroughput", "Tokens per second of a request.", &model_metrics::token_throughput},
       {"OutputTokens", "Tokens of an answer.", &model_metrics::output_tokens},
@@ -139,6 +145,20 @@ void report_windows(report& r) {
     if (!f.samples.empty())
       r.add(std::move(f));
   }
+}
+
+/// DJL Serving's name; models that have had no batch of several calls show nothing.
+void report_call_batches(report& r) {
+  family f{"DynamicBatchSize", "Calls of the last batch of several.", family_type::gauge, {}};
+  for (const auto& m : r.models())
+    if (auto calls = m->call_batch.value(); calls > 1) {
+      sample s;
+      s.labels = {{"Model", m->model}};
+      s.value = static_cast<double>(calls);
+      f.samples.push_back(std::move(s));
+    }
+  if (!f.samples.empty())
+    r.add(std::move(f));
 }
 
 void report_cache(report& r) {
@@ -292,6 +312,7 @@ std::vector<family> metrics::snapshot() const {
   report_requests(r);
   report_loading(r);
   report_windows(r);
+  report_call_batches(r);
   report_cache(r);
   report_steps(r);
   family sent{

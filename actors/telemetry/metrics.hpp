@@ -132,9 +132,15 @@ struct model_metrics {
   gauge download_time; ///< Fetching and reading its settings.
   counter loading_errors;
 
+  // Model.
+  gauge call_batch; ///< Calls of the last batch of more than one; without rolling batch.
+
   // Request window; only with log_request_metric.
   counter windows;            ///< Closed so far; without one the following mean nothing.
   quantiles prediction;       ///< Microseconds of a request.
+  quantiles preprocess;       ///< Of these, until the scheduler had its tokens.
+  quantiles inference;        ///< From its first step to its last token.
+  quantiles postprocess;      ///< Making text and events of tokens.
   quantiles token_latency;    ///< Microseconds of a request per token of its answer.
   quantiles token_throughput; ///< Tokens per second of a request.
   quantiles output_tokens;

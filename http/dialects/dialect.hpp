@@ -61,6 +61,7 @@ struct job_context {
   bool v1_route = false;    ///< /v1/*: OpenAI's rules rather than LMI's.
   bool accepts_sse = false; ///< Accept contains text/event-stream.
   bool accepts_csv = false; ///< Accept contains text/csv and not */*.
+  std::string server{};     ///< The program and its version, for OpenAI's system_fingerprint.
 };
 
 /// The body's "model", where it selects one: on OpenAI's routes, unless query or header named one

@@ -49,6 +49,10 @@ void open_answer(std::string& out, const openai_format& format, std::string_view
   json::append_integer(out, format.created);
   out += ",\"model\":";
   json::append_string(out, format.model);
+  if (!format.fingerprint.empty()) {
+    out += ",\"system_fingerprint\":";
+    json::append_string(out, format.fingerprint);
+  }
   out += ",\"choices\":[";
 }
 

@@ -14,6 +14,7 @@ struct openai_format {
   std::string id;
   int64_t created = 0;
   std::string model;
+  std::string fingerprint;  ///< system_fingerprint; empty: not shown.
   uint32_t prompts = 1;     ///< Requests of the job (completions with a list of prompts).
   uint32_t choices = 1;     ///< Of each prompt.
   bool openai_words = true; ///< stop and length rather than LMI's finish words.

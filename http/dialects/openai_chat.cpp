@@ -178,6 +178,9 @@ parsed_job parse_chat(const json::value& body, const job_context& context) {
     return *from.failed();
 
   identify(format, request, context, named, "chatcmpl-", context.v1_route);
+  // OpenAI's clients always name a model and may want this; LMI's answers have no such member.
+  if (context.v1_route && !named.empty())
+    format.fingerprint = context.server;
   format.choices = params.n;
   format.final_chunk = context.v1_route;
   job.errors = context.v1_route ? error_style::openai : error_style::lmi;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "troupe/models/loading/json_file.hpp"
+#include "troupe/models/loading/pytorch_file.hpp"
 
 namespace troupe::models {
 
@@ -16,15 +17,16 @@ caf::error bad(const std::string& text) {
 }
 
 caf::error no_weights(const std::string& folder) {
-  for (const char* other : {"pytorch_model.bin", "pytorch_model.bin.index.json", "model.gguf",
-                            "tf_model.h5", "flax_model.msgpack"}) {
+  for (const char* other : {"model.gguf", "tf_model.h5", "flax_model.msgpack"}) {
     std::error_code ignored;
     if (fs::exists(fs::path{folder} / other, ignored))
       return bad(
           "'" + folder + "' holds its weights as " + other +
           ", which is not read: convert them to safetensors (transformers: save_pretrained)");
   }
-  return bad("'" + folder + "' has neither model.safetensors nor model.safetensors.index.json");
+  return bad("'" + folder +
+             "' has neither model.safetensors nor pytorch_model.bin, nor the "
+             ".index.json of either");
 }
 
 /// Merges one file's tensors; `index` is empty or says which tensors the file is to hold.
@@ -38,22 +40,11 @@ caf::error merge(tensor_map& all, tensor_map&& part, const std::string& file) {
   return {};
 }
 
-} // namespace
+using reader = caf::expected<tensor_map> (*)(const std::string& path);
 
-caf::expected<checkpoint> checkpoint::open(const std::string& folder) {
-  checkpoint result;
-  std::error_code ignored;
-  const auto index_path = (fs::path{folder} / "model.safetensors.index.json").string();
-  const auto single_path = (fs::path{folder} / "model.safetensors").string();
-  if (fs::exists(single_path, ignored)) {
-    auto part = read_safetensors(single_path);
-    if (!part)
-      return part.error();
-    result.tensors_ = std::move(*part);
-    return result;
-  }
-  if (!fs::exists(index_path, ignored))
-    return no_weights(folder);
+/// The files that an index lists.
+caf::expected<tensor_map> read_indexed(const std::string& folder, const std::string& index_path,
+                                       reader read) {
   auto index = json_file::open(index_path);
   if (!index)
     return index.error();
@@ -69,23 +60,55 @@ caf::expected<checkpoint> checkpoint::open(const std::string& folder) {
                  "', which is no file name in this folder");
     files.insert(file);
   }
+  tensor_map result;
+  std::error_code ignored;
   for (const auto& file : files) {
     const auto path = (fs::path{folder} / file).string();
     if (!fs::exists(path, ignored))
       return bad("'" + index_path + "' names the file '" + file + "', which is missing");
-    auto part = read_safetensors(path);
+    auto part = read(path);
     if (!part)
       return part.error();
-    if (auto err = merge(result.tensors_, std::move(*part), path))
+    if (auto err = merge(result, std::move(*part), path))
       return err;
   }
   for (const auto& [tensor, file] : *map) {
-    auto found = result.tensors_.find(tensor);
-    if (found == result.tensors_.end() || fs::path{found->second.file->path()}.filename() != file)
+    auto found = result.find(tensor);
+    if (found == result.end() || fs::path{found->second.file->path()}.filename() != file)
       return bad("'" + index_path + "' puts tensor '" + tensor + "' into '" + file +
                  "', which does not hold it");
   }
   return result;
+}
+
+} // namespace
+
+caf::expected<checkpoint> checkpoint::open(const std::string& folder) {
+  struct form {
+    const char* single;
+    const char* index;
+    reader read;
+  };
+  static constexpr form forms[] = {
+      {"model.safetensors", "model.safetensors.index.json", read_safetensors},
+      {"pytorch_model.bin", "pytorch_model.bin.index.json", read_pytorch},
+  };
+  checkpoint result;
+  std::error_code ignored;
+  for (const auto& one : forms) {
+    const auto single = (fs::path{folder} / one.single).string();
+    const auto index = (fs::path{folder} / one.index).string();
+    auto tensors = fs::exists(single, ignored)  ? one.read(single)
+                   : fs::exists(index, ignored) ? read_indexed(folder, index, one.read)
+                                                : caf::expected<tensor_map>{caf::error{}};
+    if (!tensors && !tensors.error())
+      continue;
+    if (!tensors)
+      return std::move(tensors.error());
+    result.tensors_ = std::move(*tensors);
+    return result;
+  }
+  return no_weights(folder);
 }
 
 const stored_tensor* checkpoint::find(std::string_view name) const {

@@ -15,11 +15,17 @@ constexpr auto small_files = std::to_array<std::string_view>(
     {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
      "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
      "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json",
-     "adapter_config.json", "serving.properties", "model.safetensors.index.json"});
+     "adapter_config.json", "serving.properties", "model.safetensors.index.json",
+     "pytorch_model.bin.index.json"});
 
 bool is_weights(std::string_view path) {
   return path.ends_with(".safetensors") && path.find('/') == std::string_view::npos &&
          (path.starts_with("model") || path.starts_with("adapter_model"));
+}
+
+/// Of PyTorch's own form, which is fetched only where there is no other.
+bool is_pytorch(std::string_view path) {
+  return path.starts_with("pytorch_model") && path.find('/') == std::string_view::npos;
 }
 
 bool stays_inside(std::string_view path) {
@@ -105,12 +111,20 @@ caf::expected<std::vector<hub_file>> wanted_files(const hub_listing& listing,
                        [&](const hub_file& f) { return f.path == path; });
   };
   const bool in_one = named("model.safetensors");
+  const bool safe = std::any_of(listing.files.begin(), listing.files.end(),
+                                [](const hub_file& f) { return is_weights(f.path); });
+  const bool in_one_bin = named("pytorch_model.bin");
   std::vector<hub_file> out;
   bool weights = false;
   for (const auto& file : listing.files) {
-    bool heavy = is_weights(file.path);
+    const bool pytorch = is_pytorch(file.path);
+    if (pytorch && safe)
+      continue;
+    bool heavy = is_weights(file.path) || (pytorch && file.path.ends_with(".bin"));
     bool shard = heavy && file.path.starts_with("model-");
     bool index = file.path == "model.safetensors.index.json";
+    if (in_one_bin && pytorch && file.path != "pytorch_model.bin")
+      continue;
     bool small = std::find(small_files.begin(), small_files.end(), file.path) != small_files.end();
     if ((!heavy && !small) || (in_one && (shard || index)))
       continue;
@@ -118,10 +132,11 @@ caf::expected<std::vector<hub_file>> wanted_files(const hub_listing& listing,
     out.push_back(file);
   }
   if (!weights)
-    return caf::make_error(ec::unsupported_model,
-                           id + " of the hub holds no model*.safetensors, the only form of weights "
-                                "that is read; convert it (transformers: save_pretrained) and name "
-                                "the folder");
+    return caf::make_error(
+        ec::unsupported_model,
+        id + " of the hub holds neither model*.safetensors nor pytorch_model*.bin, "
+             "the forms of weights that are read; convert it (transformers: "
+             "save_pretrained) and name the folder");
   return out;
 }
 

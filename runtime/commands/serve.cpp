@@ -83,6 +83,10 @@ http::server_settings server_settings_of(const config::settings& s, const addres
   result.cors_allowed_headers = s.text("cors_allowed_headers");
   result.async_capacity = static_cast<size_t>(s.integer("memory_cache_capacity"));
   result.async_batch = static_cast<size_t>(s.integer("cache_batch"));
+  result.allow_request_handler = s.boolean("allow_request_handler_override");
+  result.model_url_pattern = s.text("model_url_pattern");
+  result.fail_ping_when_unhealthy = s.boolean("fail_ping_when_unhealthy");
+  result.keep_ready = s.boolean("health_check_override");
   result.allow_multi_status = s.boolean("allow_multi_status");
   result.error_rates = {s.rate("error_rate_wlm"), s.rate("error_rate_server"),
                         s.rate("error_rate_model"), s.rate("error_rate_any")};
@@ -168,6 +172,17 @@ caf::expected<config::startup> models_of(const arguments& given, const config::s
   return out;
 }
 
+/// As a process that was killed, which supervisors start anew.
+constexpr int failed_fast = 137;
+
+/// @returns false, with `fail_fast`, when a model was given up.
+bool serve_until_signal(host& running, bool fail_fast) {
+  while (wait_signal(fail_fast ? std::chrono::milliseconds{250} : 1h) == 0)
+    if (fail_fast && running.has_given_up())
+      return false;
+  return true;
+}
+
 int serve(const arguments& given, const typed_settings& typed) {
   auto from = sources_of(typed);
   if (!from)
@@ -201,9 +216,9 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (auto problem = secure(settings, server->values, given.api_keys))
     return fail(problem);
   // Before models are loaded, so that a taken port is known at once.
-  auto front = http::server::open(running.system(), running.engine(), running.metrics(),
-                                  std::move(settings),
-                                  make_source(*from, server->values, given.dummy, board));
+  auto front =
+      http::server::open(running.system(), running.engine(), running.metrics(), std::move(settings),
+                         make_source(*from, server->values, given.dummy, board));
   if (!front)
     return fail(front.error());
   // So is a taken port of this; until a model is there, peers are told that it is loading.
@@ -232,7 +247,12 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (!started.cancelled && (!started.ready.empty() || wanted->models.empty()))
     print_ready(**front, *where, started.ready);
 
-  while (!started.cancelled && wait_signal(1h) == 0) {
+  if (!started.cancelled && !serve_until_signal(running, server->values.boolean("fail_fast"))) {
+    telemetry::log(telemetry::log_level::fatal, {},
+                   "a model has used up its retries: ending with exit code 137 (fail_fast)");
+    (*front)->begin_drain();
+    (*front)->stop(1s);
+    return failed_fast;
   }
   auto patience = server->values.duration("drain_timeout");
   telemetry::log(telemetry::log_level::info, {},

@@ -54,6 +54,31 @@ TEST_CASE_METHOD(calls, "an incomplete batch begins when its first call has wait
   CHECK(second->complete());
 }
 
+TEST_CASE_METHOD(calls, "the calls of a batch of several are counted", "[actors][model][calls]") {
+  spec.registered.sum_up_every = 4;
+  serve(2, 100);
+  auto shown = [&] {
+    std::vector<telemetry::sample> out;
+    for (const auto& family : metrics->snapshot())
+      if (family.name == "DynamicBatchSize")
+        out = family.samples;
+    return out;
+  };
+  put(call("alone"));
+  run();
+  advance(101ms);
+  run();
+  CHECK(shown().empty());
+  put(call("a"));
+  put(call("a")); // The same call.
+  put(call("b"));
+  run();
+  REQUIRE(shown().size() == 1);
+  CHECK(shown()[0].value == 2);
+  CHECK(shown()[0].labels[0].name == "Model");
+  CHECK(numbers().windows.value() == 1);
+}
+
 TEST_CASE_METHOD(calls, "a call that is over its time while it waits ends, and others go on",
                  "[actors][model][calls]") {
   serve(1);

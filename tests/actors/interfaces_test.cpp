@@ -148,6 +148,12 @@ TEST_CASE_METHOD(messages, "a new sequence, its tokens and the load survive the 
   survives(sys, n);
   CHECK(round_trip(sys, n).sampling == n.sampling);
   CHECK(round_trip(sys, n).search == n.search);
+  // What a request shares with its search is not left out silently.
+  auto watched = n;
+  watched.watch.shared = std::make_shared<search_watch>();
+  std::vector<char> wire;
+  caf::binary_serializer out{sys, wire};
+  CHECK(out(watched));
   CHECK(round_trip(sys, n).turn == n.turn);
   CHECK(round_trip(sys, n).wants.scores == candidate_scores::probabilities);
 

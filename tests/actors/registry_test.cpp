@@ -283,10 +283,25 @@ TEST_CASE_METHOD(registry, "a version taken in turn gives way to one that can se
   REQUIRE(load_version("2"));
   REQUIRE(scale(0, 0, "1"));
   auto in_turn = to("m", "1");
-  in_turn.version_binding = false;
+  in_turn.binding = version_binding::preferred;
   CHECK(generate(in_turn)->complete());
   CHECK(served("m:2") == 1);
   CHECK(is(generate(to("m", "1"))->failure(), ec::no_workers));
+}
+
+TEST_CASE_METHOD(registry, "a request bound to the entry without a version is served by no other",
+                 "[actors][registry]") {
+  engine = spawn_engine(sys, metrics, settings);
+  REQUIRE(load_version(""));
+  REQUIRE(load_version("2"));
+  auto bound = to("m", "");
+  bound.binding = version_binding::exact;
+  for (int i = 0; i < 3; ++i)
+    CHECK(generate(bound)->complete());
+  CHECK(served("m") == 3);
+  CHECK(served("m:2") == 0);
+  REQUIRE(scale(0, 0, ""));
+  CHECK(is(generate(bound)->failure(), ec::no_workers));
 }
 
 TEST_CASE_METHOD(registry, "requests are summed up where that is wanted", "[actors][registry]") {
@@ -309,4 +324,17 @@ TEST_CASE_METHOD(registry, "requests are summed up where that is wanted", "[acto
   CHECK(shown()[1].value == 9);
   CHECK(shown()[0].labels[1].value == "0.5");
   CHECK(numbers().batch_size.median.value() == 1);
+  for (auto name : {"Prediction", "Preprocess", "Inference", "Postprocess"}) {
+    INFO(name);
+    auto all = metrics->snapshot();
+    auto found = std::find_if(all.begin(), all.end(), [=](auto& x) { return x.name == name; });
+    REQUIRE(found != all.end());
+    CHECK(found->samples.size() == 2);
+  }
+  const auto& n = numbers();
+  auto parts = n.preprocess.median.value() + n.inference.median.value();
+  CHECK(n.inference.median.value() > 0);
+  CHECK(n.preprocess.ninetieth.value() <= n.prediction.ninetieth.value());
+  CHECK(n.postprocess.ninetieth.value() <= n.prediction.ninetieth.value());
+  CHECK(parts > 0);
 }

@@ -87,6 +87,47 @@ TEST_CASE_METHOD(searches, "a beam is cut at its first stop sequence",
   expect_clean();
 }
 
+TEST_CASE_METHOD(searches, "a stop sequence ends a beam while it runs",
+                 "[actors][request][search]") {
+  const auto steps_of = [&](const generation_request& r) {
+    const auto before = numbers().steps.value();
+    generate(r);
+    return numbers().steps.value() - before;
+  };
+  const auto whole = generate(beams(2, 1, 100))->ends().at(0).generated_text;
+  auto r = beams(2, 1, 100);
+  const auto all = steps_of(r);
+  // Every letter there is: the first token ends each beam.
+  for (char c : whole)
+    if (r.params.stop.size() < 16 && std::find(r.params.stop.begin(), r.params.stop.end(),
+                                               std::string{c}) == r.params.stop.end())
+      r.params.stop.push_back(std::string{c});
+  CHECK(steps_of(r) < all / 2);
+  auto end = generate(r)->ends().at(0);
+  CHECK(end.reason == finish_reason::stop_sequence);
+  CHECK(end.generated_text.empty());
+  expect_clean();
+}
+
+TEST_CASE_METHOD(searches, "max_time ends beams with the best there are by then",
+                 "[actors][request][search]") {
+  auto r = beams(3, 3, 200);
+  r.params.max_time_ms = 50;
+  auto seen = put(r);
+  REQUIRE(run_until([&] { return numbers().steps.value() > 5; }));
+  advance(std::chrono::milliseconds{51});
+  run();
+  CHECK(seen->complete());
+  REQUIRE(seen->ends().size() == 3);
+  for (const auto& end : seen->ends()) {
+    CHECK(end.reason == finish_reason::length);
+    CHECK(end.generated_tokens > 0);
+    CHECK(end.generated_tokens < 200);
+  }
+  CHECK(seen->ends()[0].cumulative_logprob >= seen->ends()[2].cumulative_logprob);
+  expect_clean();
+}
+
 TEST_CASE_METHOD(searches, "an end token ends one beam while others go on",
                  "[actors][request][search]") {
   model->next = [](const std::vector<int32_t>& history, uint32_t prompt_length) {

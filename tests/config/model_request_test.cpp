@@ -183,11 +183,19 @@ TEST_CASE("the arguments of a call become settings unless they say nothing",
   r.arguments = {
       {"batch_size", "4"}, {"max_batch_delay", "-1"}, {"min_worker", "2"}, {"max_worker", ""}};
   auto list = arguments_of(r);
-  REQUIRE(list.size() == 4);
+  REQUIRE(list.size() == 3); // Without max_worker there is no min_worker.
   CHECK(list[0].key == "batch_size");
   CHECK(list[0].where == "argument batch_size");
-  CHECK(list[1].key == "minWorkers");
-  CHECK(list[1].where == "argument min_worker");
-  CHECK(list[2].key == "engine");
-  CHECK(list[3].text == "cpu");
+  CHECK(list[1].key == "engine");
+  CHECK(list[2].text == "cpu");
+  r.arguments = {{"min_worker", "2"}, {"max_worker", "3"}};
+  list = arguments_of(r);
+  auto set_to = [&](std::string_view key) {
+    auto at = std::find_if(list.begin(), list.end(), [&](auto& x) { return x.key == key; });
+    return at == list.end() ? std::string{} : at->text;
+  };
+  for (std::string device : {"", "gpu.", "cpu."}) {
+    CHECK(set_to(device + "minWorkers") == "2");
+    CHECK(set_to(device + "maxWorkers") == "3");
+  }
 }

@@ -47,6 +47,31 @@ TEST_CASE_METHOD(fixture,
   CHECK(model().values.integer("option.tensor_parallel_degree") == 1);
 }
 
+TEST_CASE_METHOD(fixture, "on SageMaker its own header carries the id of a request",
+                 "[config][resolve]") {
+  CHECK(server().values.text("request_id_header_key") == "x-request-id");
+  from.variables["SAGEMAKER_REGION"] = "eu-west-1";
+  auto there = server().values;
+  CHECK(there.text("request_id_header_key") == "X-Amzn-SageMaker-Inference-Id");
+  CHECK(there.origin_of("request_id_header_key").where == "default on SageMaker");
+  from.variables["SERVING_REQUEST_ID_HEADER_KEY"] = "x-mine";
+  CHECK(server().values.text("request_id_header_key") == "x-mine");
+}
+
+TEST_CASE_METHOD(fixture, "what decides over health and failing is read from its variables",
+                 "[config][resolve]") {
+  from.variables["SERVING_FAIL_FAST"] = "true";
+  from.variables["SERVING_HEALTH_CHECK_OVERRIDE"] = "TRUE";
+  from.variables["SAGEMAKER_HEALTH_CHECK_OVERRIDE"] = "true";
+  from.variables["ALLOW_REQUEST_HANDLER_OVERRIDE"] = "true";
+  auto r = server();
+  CHECK(r.warnings.empty());
+  CHECK(r.values.boolean("fail_fast"));
+  CHECK(r.values.boolean("health_check_override"));
+  CHECK(r.values.boolean("fail_ping_when_unhealthy"));
+  CHECK(r.values.boolean("allow_request_handler_override"));
+}
+
 TEST_CASE_METHOD(fixture, "the short-hands of the contract fill what is unset",
                  "[config][resolve]") {
   from.variables["PREDICT_TIMEOUT"] = "7";
@@ -101,6 +126,7 @@ TEST_CASE_METHOD(fixture, "every bad value is named with key, value, place and w
   auto text = model_error();
   INFO(text);
   auto file = (folder / "serving.properties").string();
+  CHECK(text.starts_with("Invalid data type: fp8; option.dtype ("));
   CHECK(has(text, "option.dtype (" + file +
                       ":2): \"fp8\" is not allowed; allowed: one of auto, fp32, bf16, fp16"));
   CHECK(has(text, "option.max_rolling_batch_size (" + file +

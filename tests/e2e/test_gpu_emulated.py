@@ -97,6 +97,29 @@ def test_a_device_that_stays_lost_is_told(folder):
     assert "cannot use the GPU again after a fault" in hurt.stop()
 
 
+LOST = {"TROUPE_EMULATED_FAULT_AT": "700", "TROUPE_EMULATED_FAULT_STAYS": "1"}
+
+
+def test_the_process_ends_when_retries_are_spent_and_that_is_wanted(folder):
+    hurt = Server(folder, "--retry-threshold", "1", SERVING_FAIL_FAST="true", **LOST)
+    with pytest.raises((urllib.error.URLError, ConnectionError)):
+        hurt.ask()
+    assert hurt.process.wait(30) == 137
+    assert "fail_fast" in hurt.stop()
+
+
+def test_a_model_whose_retries_are_spent_may_count_as_healthy(folder):
+    hurt = Server(folder, "--retry-threshold", "1", SERVING_HEALTH_CHECK_OVERRIDE="true", **LOST)
+    with pytest.raises(urllib.error.HTTPError):
+        hurt.ask()
+    with urllib.request.urlopen(f"http://127.0.0.1:{hurt.port}/ping", timeout=10) as ping:
+        assert json.load(ping) == {"m": {"status": "Healthy"}}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        hurt.ask()
+    assert refused.value.code == 503
+    hurt.stop()
+
+
 @pytest.mark.parametrize("flags, variables, sentence", [
     (["--devices", "0"], {"TROUPE_EMULATED_GPUS": "0"}, "there is no GPU"),
     (["--devices", "5"], {}, "there is no GPU 5: this machine has 2"),

@@ -28,7 +28,8 @@ def test_calls_wait_for_each_other_and_say_what_they_say_alone(start):
     listed = ask(server, prompts, max_new_tokens=6).json()
     assert [[one] for one in listed] == alone
     wrong = [ask(server, "x", max_new_tokens=0), ask(server, [], max_new_tokens=3), ask(server, "x", n_beams=2)]
-    assert [answer.status_code for answer in wrong] == [424] * 3
+    wrong.append(httpx.post(server.url + "/invocations", content=b"{no JSON"))
+    assert [answer.status_code for answer in wrong] == [424] * 4
     assert all(set(answer.json()) == {"code", "message", "error"} for answer in wrong)
     chat = httpx.post(server.url + "/invocations", json={"messages": [{"role": "user", "content": "Hi"}]})
     assert chat.status_code == 424 and "batch_size=1" in chat.text

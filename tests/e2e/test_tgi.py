@@ -148,6 +148,26 @@ def test_the_text_generation_client_streams(tgi):
     assert events[-1].details.generated_tokens == 9
 
 
+def test_the_text_generation_client_chats(tgi):
+    asked = [text_generation.types.Message(role="user", content="What is the capital of France?")]
+    answer = tgi.chat(asked, max_tokens=12, temperature=0, seed=1)
+    assert isinstance(answer, text_generation.types.ChatComplete)
+    assert answer.system_fingerprint.startswith("troupe-")
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.choices[0].finish_reason in ("stop", "length")
+
+
+def test_chunks_of_a_chat_bear_the_fingerprint_where_a_model_is_named(server):
+    # The client itself cannot read OpenAI's streams: it wants a role in every chunk, and no [DONE].
+    ask = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 3, "stream": True}
+    for named in ({"model": "tgi"}, {}):
+        text = post(server, "/v1/chat/completions", {**ask, **named})[2]
+        *chunks, done = [line[6:] for line in text.split("\n\n") if line]
+        assert done == "[DONE]" and len(chunks) > 1
+        marks = {json.loads(chunk).get("system_fingerprint") for chunk in chunks}
+        assert len(marks) == 1 and (marks.pop() is None) == (not named)
+
+
 def test_the_text_generation_client_raises_its_errors(tgi):
     with pytest.raises(text_generation.errors.ValidationError):
         tgi.generate("word " * 20_000, max_new_tokens=1)

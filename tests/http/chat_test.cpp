@@ -236,3 +236,22 @@ TEST_CASE_METHOD(chat, "two choices stream under their indices", "[http][chat]")
   CHECK(out.find(R"({"index":1,"delta":{},"logprobs":null,"finish_reason":"stop"})") !=
         std::string::npos);
 }
+
+TEST_CASE_METHOD(chat, "the server's fingerprint goes to clients that name a model",
+                 "[http][chat]") {
+  auto answer = [&](std::string_view more) {
+    job_context context{.settings = settings, .id = "id", .model = model};
+    context.v1_route = v1;
+    context.server = "troupe-9";
+    auto made = job_of(parse_chat(parsed(body(more)), context));
+    return written(*made.writer,
+                   {prompt_of(1), last({token(1, "a")}, {ending(finish_reason::length, "a", 1)})});
+  };
+  constexpr auto mark = R"("system_fingerprint":"troupe-9","choices":[)";
+  CHECK(answer(R"(,"model":"tgi")").find(mark) != std::string::npos);
+  auto stream = answer(R"(,"model":"tgi","stream":true)");
+  CHECK(stream.find(mark) != std::string::npos);
+  CHECK(answer("").find("system_fingerprint") == std::string::npos);
+  v1 = false; // The contract lists all members of LMI's.
+  CHECK(answer(R"(,"model":"tgi")").find("system_fingerprint") == std::string::npos);
+}

@@ -45,6 +45,21 @@ TEST_CASE_METHOD(catalogue, "a name and version are taken once", "[http][catalog
   CHECK(!all.knows("m"));
 }
 
+TEST_CASE_METHOD(catalogue, "versions are alike unless one answers in another manner",
+                 "[http][catalogue]") {
+  auto plain = std::make_shared<const dialect_settings>();
+  auto other = std::make_shared<dialect_settings>();
+  other->pipeline = true;
+  CHECK(!all.prepared(add("m"), "m", plain));
+  add("m", "1"); // Its manner is not known yet.
+  CHECK(all.alike("m"));
+  CHECK(!all.prepared(add("m", "2"), "m", std::make_shared<const dialect_settings>()));
+  CHECK(all.alike("m"));
+  CHECK(!all.prepared(add("m", "3"), "m", other));
+  CHECK(!all.alike("m"));
+  CHECK(all.alike("nosuch"));
+}
+
 TEST_CASE_METHOD(catalogue, "the only start-up model is meant where none is named",
                  "[http][catalogue]") {
   CHECK(chosen("") == "none");

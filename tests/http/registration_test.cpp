@@ -5,6 +5,7 @@
 
 #include "client.hpp"
 #include "fake_engine.hpp"
+#include "troupe/http/url_pattern.hpp"
 
 using namespace troupe;
 using namespace troupe::test;
@@ -209,4 +210,75 @@ TEST_CASE_METHOD(registering, "the management API can have a listener of its own
   auto page = metrics.get("/metrics");
   REQUIRE(page);
   CHECK(page->status == 200);
+}
+
+TEST_CASE_METHOD(registering, "a request may have an unknown model loaded from an allowed URL",
+                 "[http][registration]") {
+  auto settings = served::quick_settings();
+  settings.model_url_pattern = "file:///m/.*";
+  served here{script, settings, source()};
+  constexpr auto hello = R"({"inputs":"hi"})";
+  auto refused = [&](std::string target, std::string text) {
+    auto a = client{here.port()}.post(target, hello);
+    REQUIRE(a);
+    CHECK(a->status == 404);
+    CHECK(a->body.find("ModelNotFoundException") != std::string::npos);
+    CHECK(a->body.find(text) != std::string::npos);
+  };
+  refused("/predictions/new", "Parameter model_url is required.");
+  refused("/predictions/new?model_url=file:///etc/m/x", "Permission denied: file:///etc/m/x");
+  refused("/predictions/new?model_url=file:///m/nowhere", "there is nothing at file:///m/nowhere");
+  refused("/predictions/new?model_url=file:///m/" + std::string(5000, 'x'), "Permission denied: ");
+
+  auto a = client{here.port()}.post("/predictions/new?model_url=file:///m/tgi", hello);
+  REQUIRE(a);
+  CHECK(a->status == 200);
+  CHECK(a->body.starts_with("[{\"generated_text\":")); // As its own settings say.
+  client c{here.port()};
+  auto again = c.post("/invocations?model_name=new", hello); // It is there now.
+  REQUIRE(again);
+  CHECK(again->status == 200);
+  auto described = c.get("/models/new");
+  REQUIRE(described);
+  CHECK(described->body.find("\"loadedAtStartup\": false") != std::string::npos);
+  auto by_header =
+      c.post("/invocations", hello,
+             "model_name: other\r\nmodel_version: 2\r\nmodel_url: file:///m/plain\r\n");
+  REQUIRE(by_header);
+  CHECK(by_header->status == 200);
+  CHECK(by_header->body.starts_with("{\"generated_text\":"));
+  CHECK(c.get("/models/other/2")->status == 200);
+}
+
+TEST_CASE_METHOD(registering,
+                 "while a request has a model loaded, others hear that it is not ready",
+                 "[http][registration]") {
+  auto settings = served::quick_settings();
+  settings.model_url_pattern = ".*";
+  served here{script, settings, source()};
+  door->set(false);
+  client first{here.port()}, second{here.port()};
+  first.send(post_bytes("/predictions/new?model_url=x", R"({"inputs":"hi"})"));
+  REQUIRE(eventually([&] { return door->waited() == 1; }));
+  auto early = second.post("/predictions/new?model_url=x", R"({"inputs":"hi"})");
+  REQUIRE(early);
+  CHECK(early->status == 503);
+  CHECK(early->body.find("Model is not ready: new") != std::string::npos);
+  door->set(true);
+  auto a = first.receive();
+  REQUIRE(a);
+  CHECK(a->status == 200);
+}
+
+TEST_CASE_METHOD(registering, "without a pattern no request loads anything, and a bad one is told",
+                 "[http][registration]") {
+  served here{script, served::quick_settings(), source()};
+  auto a = client{here.port()}.post("/predictions/new?model_url=file:///m/x", R"({"inputs":"hi"})");
+  REQUIRE(a);
+  CHECK(a->status == 404);
+  CHECK(a->body.find("Model or workflow not found: new") != std::string::npos);
+  auto bad = http::url_pattern::compile("file:///(");
+  REQUIRE(!bad);
+  CHECK(code_of(bad.error()) == ec::bad_option);
+  CHECK(text_of(bad.error()).find("file:///(") != std::string::npos);
 }

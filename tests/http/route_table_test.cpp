@@ -1,6 +1,8 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <set>
+#include <sstream>
 
 #include "events.hpp"
 #include "troupe/http/route_table.hpp"
@@ -41,8 +43,11 @@ TEST_CASE("every route is described", "[http][routes]") {
     CHECK_FALSE(route.summary.ends_with('.'));
     CHECK(!route.tag.empty());
     REQUIRE(!route.methods.empty());
-    for (auto schema : {route.request, route.answer})
-      if (!schema.empty() && schema.find('/') == std::string_view::npos)
+    auto named_schemas = std::string{route.request} + ' ' + std::string{route.answer};
+    std::replace(named_schemas.begin(), named_schemas.end(), '|', ' ');
+    std::istringstream words{named_schemas};
+    for (std::string schema; words >> schema;)
+      if (schema.find('/') == std::string::npos)
         CHECK(schemas.find(schema));
     auto path =
         route.path.ends_with('*') ? route.path.substr(0, route.path.size() - 1) : route.path;
@@ -51,6 +56,8 @@ TEST_CASE("every route is described", "[http][routes]") {
     auto method = lower(route.methods.substr(0, route.methods.find(' ')));
     REQUIRE(item->find(method));
     CHECK(*item->find(method)->find("summary")->as_string() == route.summary);
+    CHECK(item->find(method)->find("responses")->find("2XX"));
+    CHECK(item->find(method)->find("responses")->as_object()->size() > 3);
     auto named = static_cast<size_t>(std::count(path.begin(), path.end(), '{'));
     if (!route.query.empty())
       named += static_cast<size_t>(std::count(route.query.begin(), route.query.end(), ' ')) + 1;

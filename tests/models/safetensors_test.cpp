@@ -229,6 +229,6 @@ TEST_CASE("an index that lies is refused with the tensor's name", "[models][safe
 TEST_CASE("weights in another format are named as such", "[models][safetensors]") {
   temporary_folder folder;
   CHECK(contains(index_problem(folder), "has neither model.safetensors nor"));
-  folder.write("pytorch_model.bin", "x");
+  folder.write("tf_model.h5", "x");
   CHECK(contains(index_problem(folder), "convert them to safetensors"));
 }

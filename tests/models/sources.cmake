@@ -7,7 +7,7 @@ troupe_test(models_architectures_test
   SOURCES architectures_test.cpp
   LINKS models_test_support)
 troupe_test(models_loading_test
-  SOURCES safetensors_test.cpp configuration_test.cpp placement_test.cpp device_library_test.cpp
+  SOURCES safetensors_test.cpp pytorch_file_test.cpp configuration_test.cpp placement_test.cpp device_library_test.cpp
           device_plan_test.cpp
   LINKS models_test_support)
 add_library(strange_library MODULE strange_library.cpp)

@@ -81,6 +81,7 @@ TEST_CASE("a mistyped word is named with what was probably meant", "[runtime][un
   CHECK(strange.find("\"--frobnicate\"") == 0);
   CHECK(strange.find("did you mean") == std::string::npos);
   CHECK(strange.find("`troupe serve --help`") != std::string::npos);
+  CHECK(strange.ends_with("\nusage: troupe serve [FLAG ...] [PATH]"));
 }
 
 TEST_CASE("a word too many and a wrong subcommand are named", "[runtime][unit]") {

@@ -156,3 +156,60 @@ TEST_CASE("each token brings its alternatives, itself among them", "[actors][bea
   CHECK(found[0].tokens[0].top == std::vector<token_value>{{1, -2}});
   CHECK(found[1].tokens[0].top == std::vector<token_value>{{1, -2}, {2, -3}});
 }
+
+namespace {
+
+/// Ends with one token behind another.
+class pair_text final : public watched_text {
+public:
+  pair_text(int32_t first, int32_t second, int32_t last = -1, bool stopped = false)
+      : first_(first), second_(second), last_(last), stopped_(stopped) {}
+  watched_text_ptr after(int32_t token) const override {
+    const bool ends = last_ == first_ && token == second_;
+    return std::make_shared<pair_text>(first_, second_, token, stopped_ || ends);
+  }
+  bool stopped() const override { return stopped_; }
+
+private:
+  int32_t first_, second_, last_;
+  bool stopped_;
+};
+
+} // namespace
+
+TEST_CASE("a stop string ends its beam as an end token would", "[actors][beam_search]") {
+  auto watch = std::make_shared<search_watch>();
+  watch->text = std::make_shared<pair_text>(1, 5);
+  auto rules = two_beams();
+  rules.watch = watch;
+  beam_search s{rules};
+  advance(s, {row_of({{1, -1}, {5, -2}, {3, -3}, {4, -4}})});
+  // Behind 1 the 5 completes the string, behind 5 it does not.
+  auto move = advance(s, {row_of({{5, -1}, {6, -4}}), row_of({{5, -1}, {7, -4}})});
+  CHECK(move.lanes == std::vector<lane_step>{{1, 5}, {0, 6}});
+  CHECK(!move.end);
+  move = advance(s, {row_of({{8, -9}, {6, -9}}), row_of({{8, -9}, {6, -9}})});
+  move = advance(s, {row_of({{8, -9}, {6, -9}}), row_of({{8, -9}, {6, -9}})});
+  CHECK(move.end == sequence_end::length);
+  auto found = s.outputs();
+  REQUIRE(!found.empty());
+  CHECK(tokens_of(found[0]) == std::vector<int32_t>{1, 5});
+  CHECK(found[0].score == -1); // -2 over two tokens
+}
+
+TEST_CASE("when the time is up the running beams are what was found", "[actors][beam_search]") {
+  auto watch = std::make_shared<search_watch>();
+  auto rules = two_beams();
+  rules.watch = watch;
+  beam_search s{rules};
+  auto move = advance(s, {row_of({{1, -1}, {2, -2}, {3, -3}, {4, -4}})});
+  CHECK(!move.end);
+  watch->time_is_up = true;
+  move = advance(s, {row_of({{5, -1}, {6, -9}}), row_of({{7, -1}, {8, -9}})});
+  CHECK(move.end == sequence_end::length);
+  CHECK(move.lanes.empty());
+  auto found = s.outputs();
+  REQUIRE(found.size() == 2);
+  CHECK(tokens_of(found[0]) == std::vector<int32_t>{1, 5});
+  CHECK(tokens_of(found[1]) == std::vector<int32_t>{2, 7});
+}

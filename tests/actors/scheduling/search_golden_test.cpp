@@ -9,13 +9,15 @@ using test::rig;
 using test::tokens_of;
 
 /// Beam search and contrastive search on the tiny models, token for token what transformers finds
-/// (tests/golden/make_decoding_goldens.py).
+/// (tests/golden/make_decoding_goldens.py, make_stop_goldens.py).
 namespace {
 
 struct goldens {
   simdjson::dom::parser parser;
   element root;
-  goldens() { root = parser.load(TROUPE_GOLDEN_DIR "/decoding.json"); }
+  explicit goldens(const std::string& file) {
+    root = parser.load(std::string{TROUPE_GOLDEN_DIR} + '/' + file);
+  }
 };
 
 std::vector<int32_t> ids(element list) {
@@ -100,6 +102,55 @@ new_sequence contrastive_of(element entry) {
   return s;
 }
 
+/// Ends with one of some sequences of tokens.
+class token_text final : public watched_text {
+public:
+  explicit token_text(std::vector<std::vector<int32_t>> stops) : stops_(std::move(stops)) {}
+  watched_text_ptr after(int32_t token) const override {
+    auto longer = std::make_shared<token_text>(*this);
+    longer->tokens_.push_back(token);
+    return longer;
+  }
+  bool stopped() const override {
+    return std::any_of(stops_.begin(), stops_.end(), [&](const auto& stop) {
+      return stop.size() <= tokens_.size() &&
+             std::equal(stop.rbegin(), stop.rend(), tokens_.rbegin());
+    });
+  }
+
+private:
+  std::vector<std::vector<int32_t>> stops_;
+  std::vector<int32_t> tokens_;
+};
+
+new_sequence stopped_beams_of(element entry) {
+  auto s = rig::make(ids(entry["prompt"]), count(entry["max_new_tokens"]));
+  s.stop_tokens = s.sampling.eos_tokens = ids(entry["eos"]);
+  s.search.kind = search_kind::beams;
+  s.search.lanes = s.search.returned = count(entry["num_beams"]);
+  s.search.length_penalty = double{entry["length_penalty"]};
+  s.search.stopping = early_stopping::yes;
+  std::vector<std::vector<int32_t>> stops;
+  for (const auto stop : array{entry["stops"]})
+    stops.push_back(ids(stop));
+  auto watch = std::make_shared<search_watch>();
+  watch->text = std::make_shared<token_text>(std::move(stops));
+  s.watch.shared = std::move(watch);
+  return s;
+}
+
+void expect_stopped_beams(const rig::record& got, element entry) {
+  CAPTURE(simdjson::minify(entry));
+  CHECK(!got.fault);
+  const array sequences = entry["sequences"];
+  const array scores = entry["scores"];
+  REQUIRE(got.outputs.size() == sequences.size());
+  for (size_t i = 0; i < got.outputs.size(); ++i) {
+    CHECK(tokens_of(got.outputs[i]) == ids(sequences.at(i)));
+    CHECK(got.outputs[i].score == Approx(double{scores.at(i)}).margin(2e-4));
+  }
+}
+
 /// transformers finishes a beam with the first of the end tokens, whichever it was.
 std::vector<int32_t> with_first_end(std::vector<int32_t> tokens, const std::vector<int32_t>& ends) {
   if (std::find(ends.begin(), ends.end(), tokens.back()) != ends.end())
@@ -123,8 +174,9 @@ void expect_beams(const rig::record& got, element entry) {
 /// again and again.
 template <class Make, class Expect>
 void check_model(const std::string& kind, const std::string& model, uint32_t shards,
-                 uint32_t blocks, Make make, Expect expect) {
-  goldens golden;
+                 uint32_t blocks, Make make, Expect expect,
+                 const std::string& file = "decoding.json") {
+  goldens golden{file};
   auto r = serve(model, shards, blocks, 8);
   std::vector<std::pair<sequence_id, element>> asked;
   for (const auto entry : array{golden.root[kind]})
@@ -148,6 +200,13 @@ TEST_CASE("beam search finds what transformers finds", "[actors][batching][searc
   const std::string model = GENERATE("llama", "gpt2", "qwen2", "mistral");
   const auto [shards, blocks] = GENERATE(table<uint32_t, uint32_t>({{1, 400}, {2, 40}}));
   check_model("beams", model, shards, blocks, beams_of, expect_beams);
+}
+
+TEST_CASE("beams end at stop sequences as transformers' do", "[actors][batching][search]") {
+  const std::string model = GENERATE("llama", "gpt2", "qwen2", "mistral");
+  const auto [shards, blocks] = GENERATE(table<uint32_t, uint32_t>({{1, 400}, {2, 40}}));
+  check_model("beams", model, shards, blocks, stopped_beams_of, expect_stopped_beams,
+              "decoding_stops.json");
 }
 
 TEST_CASE("contrastive search finds what transformers finds", "[actors][batching][search]") {

@@ -76,13 +76,18 @@ TEST_CASE("a server wants weights once, configuration and tokenizer", "[models][
   CHECK(wanted({"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
                 "model.safetensors.index.json"})
             .size() == 3);
+  CHECK(wanted({"pytorch_model.bin", "config.json", "model.ckpt"}) ==
+        texts{"pytorch_model.bin", "config.json"});
+  CHECK(wanted({"pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin",
+                "pytorch_model.bin.index.json"})
+            .size() == 3);
   CHECK(wanted({"model-00001-of-00001.safetensors", "model.safetensors",
                 "model.safetensors.index.json"}) == texts{"model.safetensors"});
 }
 
-TEST_CASE("a repository without safetensors is refused before anything is fetched",
+TEST_CASE("a repository without weights that are read is refused before anything is fetched",
           "[models][hub_listing]") {
-  auto listing = parse_listing(named({"config.json", "pytorch_model.bin"}));
+  auto listing = parse_listing(named({"config.json", "tf_model.h5"}));
   REQUIRE(listing);
   auto files = wanted_files(*listing, "org/name");
   REQUIRE(!files);
