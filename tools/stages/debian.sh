@@ -9,7 +9,12 @@ stamped "$archive.made" "minbase from $mirror" && [ -f "$archive" ] && done_alre
 [ "$(id -u)" = 0 ] || done_already "left out: making it and changing into it need root"
 apt_install debootstrap
 aside=$(mktemp -d)
-trap 'rm -rf "$aside"' EXIT
+# debootstrap may leave its /proc mounted.
+clean_up() {
+  ! mountpoint -q "$aside/root/proc" || umount -l "$aside/root/proc"
+  rm -rf --one-file-system "$aside"
+}
+trap clean_up EXIT
 RUN_WATCH=$aside run "debootstrap bookworm" debootstrap --variant=minbase bookworm "$aside/root" "$mirror" ||
   fail "debootstrap could not make a Debian root from $mirror" \
     "check the network, or name a mirror with DEBIAN_MIRROR, then run the same command again"
