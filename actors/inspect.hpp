@@ -38,7 +38,7 @@ TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.pr
                x.fault_text)
 TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns, x.device_ns, x.turnaround_ns)
 TROUPE_INSPECT(search_params, x.kind, x.lanes, x.returned, x.length_penalty, x.stopping,
-               x.penalty_alpha, x.embeddings)
+               x.penalty_alpha, x.groups, x.diversity_penalty, x.embeddings)
 /// Only the absence of one can be written.
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, search_watch_ref& x) {

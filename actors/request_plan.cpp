@@ -37,6 +37,9 @@ caf::error check_search(const generation_params& p) {
   if (s.lanes < 2 || s.lanes > max_lanes)
     return invalid((beams ? "num_beams must be 2 to " : "top_k must be 2 to ") +
                    std::to_string(max_lanes) + (beams ? "" : " for contrastive search"));
+  if (s.groups == 0 || (beams && s.lanes % s.groups != 0))
+    return invalid("the number of beam groups must divide num_beams (" + std::to_string(s.lanes) +
+                   ")");
   if (beams && p.stream)
     return invalid("num_beams above 1 cannot be streamed: the best are known only at the end");
   if (p.best_of > p.n)

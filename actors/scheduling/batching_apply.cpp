@@ -71,7 +71,10 @@ void batching::take_row(const flight_row& row, row_result& result,
     collect_prompt(e, row, result);
   if (e.group) {
     take_lane(e, row, result, events);
-    return settle(e);
+    // A lane that nobody continues is gone by now.
+    if (find(e.id) == &e)
+      settle(e);
+    return;
   }
   if (!row.sampled)
     return settle(e);

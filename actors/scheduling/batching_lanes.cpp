@@ -23,6 +23,8 @@ std::unique_ptr<search> make_search(const new_sequence& s) {
       .returned = p.returned,
       .length_penalty = p.length_penalty,
       .stopping = p.stopping,
+      .groups = p.groups,
+      .diversity_penalty = p.diversity_penalty,
       .ends = s.stop_tokens,
       .max_new_tokens = s.max_new_tokens,
       .top_n = s.wants.top_n,

@@ -9,9 +9,11 @@ namespace troupe::scheduling {
 /// length ^ length_penalty, the best others go on. Ties go to the lower beam, then the lower id.
 /// With sampling the candidates are drawn without replacement instead of ranked. A stop string ends
 /// a beam as an end token does, as since transformers 4.50; before, all beams had to match at once.
-/// When the time is up all running beams are finished ones.
+/// When the time is up all running beams are finished ones. Groups of beams (diverse beam search)
+/// are searches of their own, in turn within each round, but for the penalty on what others chose.
 /// Source: transformers 4.45.2, generation/beam_search.py (BeamSearchScorer, BeamHypotheses) and
-/// GenerationMixin._beam_search; its stopping criteria: 4.57.1, GenerationMixin._beam_search.
+/// GenerationMixin._beam_search, _group_beam_search; its stopping criteria: 4.57.1,
+/// GenerationMixin._beam_search.
 class beam_search final : public search {
 public:
   struct rules {
@@ -19,6 +21,8 @@ public:
     uint32_t returned = 1;
     double length_penalty = 1;
     early_stopping stopping = early_stopping::no;
+    uint32_t groups = 1; ///< Divides `beams`.
+    float diversity_penalty = 0;
     std::vector<int32_t> ends{}; ///< Tokens that end a sequence.
     uint32_t max_new_tokens = 1;
     uint16_t top_n = 0;
@@ -48,27 +52,39 @@ private:
     double score = 0;
     uint32_t last = none;
   };
+  /// Beams that only compete with each other.
+  struct group {
+    std::vector<beam> beams{beam{}};
+    std::vector<finished> found{}; ///< In the order of their discovery.
+    double worst = 1e9;            ///< Lowest score of `found`.
+    bool done = false;
+  };
   /// A continuation of a beam.
   struct option {
-    uint32_t parent = 0;
-    uint32_t rank = 0; ///< Among its row's candidates.
+    uint32_t beam = 0;   ///< Of its group.
+    uint32_t parent = 0; ///< That beam's lane.
+    uint32_t rank = 0;   ///< Among its row's candidates.
     int32_t token = -1;
     float score = 0; ///< Of the beam with it.
     float key = 0;   ///< What it is chosen by.
   };
 
+  size_t group_size() const { return rules_.beams / rules_.groups; }
   size_t kept_options() const;
-  std::vector<option> best_options(std::span<const row_result> rows) const;
-  uint32_t grow(const option& o, const row_result& row);
-  void finish(double sum, uint32_t last);
-  bool is_done(double best_sum) const;
+  std::vector<option> best_options(std::span<const row_result> rows, const group& from,
+                                   uint32_t first_lane) const;
+  float penalty_of(int32_t token) const;
+  uint32_t grow(const beam& parent, const option& o, const row_result& row);
+  void finish(group& to, double sum, uint32_t last) const;
+  bool is_done(const group& of, double best_sum) const;
+  void advance(group& g, std::span<row_result> rows, uint32_t first_lane,
+               std::vector<lane_step>& lanes);
 
   rules rules_;
   uint32_t length_ = 0; ///< Tokens of each running beam.
   std::vector<node> nodes_;
-  std::vector<beam> beams_;
-  std::vector<finished> finished_; ///< In the order of their discovery.
-  double worst_ = 1e9;             ///< Lowest score of `finished_`.
+  std::vector<group> groups_;
+  std::vector<int32_t> chosen_; ///< By the groups that have had their turn in this round.
 };
 
 } // namespace troupe::scheduling

@@ -22,6 +22,10 @@ struct search_params {
   double length_penalty = 1; ///< Beams: score = sum of log-probabilities / length ^ this.
   early_stopping stopping = early_stopping::no;
   float penalty_alpha = 0.6f; ///< Contrastive: weight of the likeness to what stands before.
+  /// Beams: so many groups of equal size (a divisor of `lanes`); each goes its own way, and pays
+  /// `diversity_penalty` for a token as often as groups before it chose it in the same round.
+  uint32_t groups = 1;
+  float diversity_penalty = 0;
   /// Contrastive: compares the first layer's input rather than the last layer's output.
   bool embeddings = false;
   friend bool operator==(const search_params&, const search_params&) = default;

@@ -103,6 +103,7 @@ void choose_mode(field_reader& from, const call_arguments& given, const sampling
   else if (!sample && (strategy == "contrastive" ||
                        (asked.alpha.value_or(0) > 0 && asked.top_k.value_or(0) > 1)))
     set_contrastive(asked, settings.contrastive_embeddings, to);
+  read_groups(from, to);
 
   const bool beams = to.search.kind == search_kind::beams;
   const auto count =
@@ -142,9 +143,6 @@ void read_rest(field_reader& from, generation_params& to) {
   if (auto tokens = from.token_ids({"eos_token_id"}))
     to.eos_tokens = std::move(*tokens);
   to.sampling.renormalize = from.boolean({"renormalize_logits"}).value_or(false);
-  if (from.integer({"num_beam_groups"}, {.low = 1, .high = any_count}).value_or(1) > 1)
-    from.fail("num_beam_groups", "num_beam_groups above 1 is not supported: use num_beams alone");
-  from.number({"diversity_penalty"});
   for (auto name : without_effect)
     from.raw({name});
 }

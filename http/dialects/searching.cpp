@@ -39,6 +39,26 @@ void set_beams(const search_wish& wish, generation_params& to) {
                .stopping = wish.stopping};
 }
 
+void read_groups(field_reader& from, generation_params& to) {
+  const auto groups = static_cast<uint32_t>(
+      from.integer({"num_beam_groups"}, {.low = 1, .high = most_beams}).value_or(1));
+  const auto penalty = from.number({"diversity_penalty"}).value_or(0);
+  if (groups == 1)
+    return;
+  const auto beams = to.search.kind == search_kind::beams ? to.search.lanes : 1;
+  if (beams % groups != 0)
+    from.fail("num_beam_groups", "num_beam_groups must divide num_beams (" + std::to_string(beams) +
+                                     "), got " + std::to_string(groups));
+  if (to.sampling.sample)
+    from.fail("num_beam_groups", "num_beam_groups above 1 and do_sample exclude each other");
+  if (penalty <= 0)
+    from.fail("diversity_penalty",
+              "diversity_penalty must be greater than 0 where there are several groups of beams: "
+              "otherwise all of them find the same");
+  to.search.groups = groups;
+  to.search.diversity_penalty = static_cast<float>(penalty);
+}
+
 void set_contrastive(const search_wish& wish, bool embeddings, generation_params& to) {
   const auto candidates = wish.top_k.value_or(4);
   const auto alpha = wish.alpha.value_or(0.6);

@@ -24,6 +24,9 @@ search_wish read_search(field_reader& from);
 
 void set_beams(const search_wish& wish, generation_params& to);
 
+/// Reads num_beam_groups and diversity_penalty, with generate()'s rules. @pre the mode is chosen
+void read_groups(field_reader& from, generation_params& to);
+
 /// Four candidates and a penalty_alpha of 0.6 unless `wish` says otherwise. One candidate, or no
 /// penalty, is greedy.
 void set_contrastive(const search_wish& wish, bool embeddings, generation_params& to);

@@ -138,7 +138,7 @@ TEST_CASE_METHOD(messages, "a new sequence, its tokens and the load survive the 
   n.max_new_tokens = 40;
   n.sampling = full_sampling();
   n.stop_tokens = {2};
-  n.search = {search_kind::contrastive, 4, 3, 0.75, early_stopping::never, 0.5f, true};
+  n.search = {search_kind::contrastive, 4, 3, 0.75, early_stopping::never, 0.5f, 2, 0.25f, true};
   n.wants = {true, true, true, true, true, 3, 5, candidate_scores::probabilities};
   n.priority = 1;
   n.turn = 1ull << 40;

@@ -184,3 +184,25 @@ TEST_CASE("a CSV body is the list of its inputs, or of its rows", "[http][pipeli
   for (auto body : {"", "inputs\n", "a,b\n1,2\n", "inputs\n\"open\n"})
     CHECK(std::holds_alternative<problem>(read_csv(body)));
 }
+
+TEST_CASE_METHOD(pipeline, "beams may go in groups, as generate() has it", "[http][pipeline]") {
+  auto body = [](std::string_view parameters) {
+    return R"({"inputs":"a","parameters":{)" + std::string{parameters} + "}}";
+  };
+  auto search = job_of(parse(body(R"("num_beams":6,"num_beam_groups":3,"diversity_penalty":0.5)")))
+                    .requests.front()
+                    .params.search;
+  CHECK(search.groups == 3);
+  CHECK(search.lanes == 6);
+  CHECK(search.diversity_penalty == 0.5f);
+  CHECK(complaint(parse(body(R"("num_beams":4,"num_beam_groups":3,"diversity_penalty":1)")))
+            .starts_with("num_beam_groups: num_beam_groups must divide num_beams (4)"));
+  CHECK(complaint(parse(body(R"("num_beam_groups":2,"diversity_penalty":1)")))
+            .starts_with("num_beam_groups"));
+  CHECK(complaint(parse(body(R"("num_beams":4,"num_beam_groups":2)")))
+            .starts_with("diversity_penalty"));
+  CHECK(
+      complaint(parse(body(
+                    R"("num_beams":4,"num_beam_groups":2,"diversity_penalty":1,"do_sample":true)")))
+          .starts_with("num_beam_groups"));
+}

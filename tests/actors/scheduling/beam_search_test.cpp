@@ -213,3 +213,28 @@ TEST_CASE("when the time is up the running beams are what was found", "[actors][
   CHECK(tokens_of(found[0]) == std::vector<int32_t>{1, 5});
   CHECK(tokens_of(found[1]) == std::vector<int32_t>{2, 7});
 }
+
+TEST_CASE("a group of beams pays for what groups before it chose", "[actors][beam_search]") {
+  auto rules = two_beams();
+  rules.groups = 2;
+  rules.diversity_penalty = 3;
+  beam_search s{rules};
+  CHECK(s.wants().candidates == 3); // Two of its own, and one that the other group may take.
+  auto move = advance(s, {row_of({{1, -1}, {2, -2}, {3, -5}})});
+  CHECK(move.lanes == std::vector<lane_step>{{0, 1}, {0, 2}});
+  // Each goes on from its own beam, whichever is better.
+  move = advance(s, {row_of({{4, -1}, {5, -2}}), row_of({{4, -1}, {5, -5}})});
+  CHECK(move.lanes == std::vector<lane_step>{{0, 4}, {1, 4}});
+  // The first group is over with its only beam; the second goes on alone.
+  rules.stopping = early_stopping::yes;
+  beam_search ends{rules};
+  advance(ends, {row_of({{1, -1}, {2, -2}, {3, -5}})});
+  move = advance(ends, {row_of({{eos, -1}, {5, -2}}), row_of({{6, -1}, {7, -5}})});
+  CHECK(move.lanes == std::vector<lane_step>{{1, 6}});
+  move = advance(ends, {row_of({{eos, -1}, {5, -2}})});
+  CHECK(move.end == sequence_end::stop_token);
+  auto found = ends.outputs();
+  REQUIRE(found.size() == 2);
+  CHECK(tokens_of(found[0]) == std::vector<int32_t>{1, eos});
+  CHECK(tokens_of(found[1]) == std::vector<int32_t>{2, 6, eos});
+}

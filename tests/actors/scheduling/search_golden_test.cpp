@@ -9,7 +9,8 @@ using test::rig;
 using test::tokens_of;
 
 /// Beam search and contrastive search on the tiny models, token for token what transformers finds
-/// (tests/golden/make_decoding_goldens.py, make_stop_goldens.py).
+/// (tests/golden/make_decoding_goldens.py, make_stop_goldens.py,
+/// make_group_goldens.py).
 namespace {
 
 struct goldens {
@@ -91,6 +92,13 @@ new_sequence beams_of(element entry) {
     s.search.stopping = early_stopping::never;
   else if (bool{stopping})
     s.search.stopping = early_stopping::yes;
+  return s;
+}
+
+new_sequence grouped_beams_of(element entry) {
+  auto s = beams_of(entry);
+  s.search.groups = count(entry["num_beam_groups"]);
+  s.search.diversity_penalty = static_cast<float>(double{entry["diversity_penalty"]});
   return s;
 }
 
@@ -207,6 +215,13 @@ TEST_CASE("beams end at stop sequences as transformers' do", "[actors][batching]
   const auto [shards, blocks] = GENERATE(table<uint32_t, uint32_t>({{1, 400}, {2, 40}}));
   check_model("beams", model, shards, blocks, stopped_beams_of, expect_stopped_beams,
               "decoding_stops.json");
+}
+
+TEST_CASE("groups of beams find what transformers' find", "[actors][batching][search]") {
+  const std::string model = GENERATE("llama", "gpt2", "qwen2", "mistral");
+  const auto [shards, blocks] = GENERATE(table<uint32_t, uint32_t>({{1, 400}, {2, 40}}));
+  check_model("beams", model, shards, blocks, grouped_beams_of, expect_beams,
+              "decoding_groups.json");
 }
 
 TEST_CASE("contrastive search finds what transformers finds", "[actors][batching][search]") {
