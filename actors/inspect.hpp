@@ -39,9 +39,9 @@ TROUPE_INSPECT(row_result, x.sequence, x.token, x.logprob, x.top, x.prompt, x.pr
 TROUPE_INSPECT(step_result, x.epoch, x.id, x.rows, x.compute_ns, x.device_ns, x.turnaround_ns)
 TROUPE_INSPECT(search_params, x.kind, x.lanes, x.returned, x.length_penalty, x.stopping,
                x.penalty_alpha, x.embeddings)
-TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.search, x.stop_tokens,
-               x.wants, x.priority, x.turn, x.cache_salt, x.rope_base, x.slot_timeout_ms,
-               x.needs_host)
+TROUPE_INSPECT(new_sequence, x.prompt, x.generated, x.max_new_tokens, x.sampling, x.search,
+               x.stop_tokens, x.wants, x.priority, x.turn, x.cache_salt, x.rope_base,
+               x.slot_timeout_ms, x.needs_host)
 TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens, x.waited_us, x.output)
 TROUPE_INSPECT(scheduler_load, x.waiting, x.running, x.parked, x.steps_in_flight, x.blocks_total,
                x.blocks_used, x.blocks_cached, x.blocks_shared)

@@ -37,6 +37,18 @@ private:
   std::atomic<int64_t> value_{0};
 };
 
+/// One of several contributions to a gauge, which shows their sum.
+class gauge_share {
+public:
+  void set(gauge& whole, int64_t value) {
+    whole.add(value - share_);
+    share_ = value;
+  }
+
+private:
+  int64_t share_ = 0;
+};
+
 /// Counts values by upper bound, as Prometheus histograms do.
 class histogram {
 public:
