@@ -66,11 +66,15 @@ TROUPE_INSPECT(tokenize_request, x.model, x.input, x.version)
 TROUPE_INSPECT(tokenize_answer, x.tokens, x.max_model_len)
 TROUPE_INSPECT(detokenize_request, x.model, x.tokens, x.version)
 TROUPE_INSPECT(registration, x.version, x.url, x.at_startup, x.batch_size, x.max_batch_delay_ms,
-               x.max_idle_seconds, x.min_workers, x.max_workers, x.sum_up_every, x.reserved_bytes,
-               x.required_bytes)
-TROUPE_INSPECT(worker_status, x.id, x.since_ms, x.ready)
-TROUPE_INSPECT(worker_group, x.device, x.min_workers, x.max_workers, x.workers)
-TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max)
+               x.max_idle_seconds, x.min_workers, x.max_workers, x.gpu_min_workers,
+               x.gpu_max_workers, x.counted_together, x.on_devices, x.parallel_loading,
+               x.sum_up_every, x.reserved_bytes, x.required_bytes)
+TROUPE_INSPECT(device_workers, x.device, x.min, x.max)
+TROUPE_INSPECT(worker_status, x.id, x.since_ms, x.state)
+TROUPE_INSPECT(worker_group, x.device, x.devices, x.min_workers, x.max_workers, x.workers)
+TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max, x.devices)
+TROUPE_INSPECT(replica_report, x.replica, x.phase, x.scheduler, x.bytes_done, x.bytes_total, x.who,
+               x.problem)
 TROUPE_INSPECT(model_route, x.name, x.version, x.actor, x.ready, x.at_startup, x.refusal)
 TROUPE_INSPECT(model_spec, x.name, x.load, x.queue_limit, x.tokenizer_threads, x.retry_threshold,
                x.loading_timeout_ms, x.trust_request_template, x.prefix_cache, x.registered,

@@ -124,8 +124,8 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "max_idle_time", .level = scope::shared, .type = kind::seconds, .fallback = "60", .help = "Rest after which a worker beyond minWorkers ends", .most = 31536000},
 
   // Its workers and their memory.
-  {.key = "minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Workers (copies of the model) on each device; unset: 1", .variables = "SERVING_MIN_WORKERS", .most = 1024, .overrides = "SAGEMAKER_NUM_MODEL_WORKERS"},
-  {.key = "maxWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Upper limit of these; unset: 1 on a GPU; on the CPU cores / OMP_NUM_THREADS where that is set, else 2", .variables = "SERVING_MAX_WORKERS", .most = 1024, .overrides = "SAGEMAKER_NUM_MODEL_WORKERS"},
+  {.key = "minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Workers (copies of the model) on each device that there are at least; where tensor_parallel_degree is set, on all GPUs together; unset: 1 each", .variables = "SERVING_MIN_WORKERS", .most = 1024, .overrides = "SAGEMAKER_NUM_MODEL_WORKERS"},
+  {.key = "maxWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "Upper limit of these; unset: 1 on a GPU, or as many as tensor_parallel_degree leaves room for; on the CPU cores / OMP_NUM_THREADS where that is set, else 2", .variables = "SERVING_MAX_WORKERS", .most = 1024, .overrides = "SAGEMAKER_NUM_MODEL_WORKERS"},
   {.key = "gpu.minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "minWorkers on GPUs", .most = 1024},
   {.key = "gpu.maxWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "maxWorkers on GPUs", .most = 1024},
   {.key = "cpu.minWorkers", .level = scope::model, .type = kind::integer, .fallback = "", .help = "minWorkers on the CPU", .most = 1024},
@@ -151,7 +151,7 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.low_cpu_mem_usage", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; weights are always mapped and loaded piece by piece"},
   {.key = "option.mpi_mode", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files; no effect"},
   {.key = "option.model_loading_timeout", .level = scope::model, .type = kind::seconds, .fallback = "240", .help = "Longest time that loading may take", .flag = "--model-loading-timeout", .variables = "MODEL_LOADING_TIMEOUT", .least = 0.001, .most = 86400, .overrides = "SAGEMAKER_STARTUP_TIMEOUT"},
-  {.key = "option.parallel_loading", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Load the copies of a model at once", .notice = without_effect},
+  {.key = "option.parallel_loading", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Load the copies of a model at once, not one after the other"},
   {.key = "option.quantize", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Quantization of the linear layers", .variables = "HF_MODEL_QUANTIZE", .words = "bitsandbytes8 bitsandbytes4", .notice = "weights are not quantized: they are kept in option.dtype"},
   {.key = "option.load_in_8bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes8", .notice = "weights are not quantized: they are kept in option.dtype"},
   {.key = "option.load_in_4bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes4", .notice = "weights are not quantized: they are kept in option.dtype"},

@@ -143,17 +143,19 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
               failed(given->model));
   else if (auto* given = std::get_if<worker_scaling>(&query.what))
     self->request(engine, caf::infinite, *given)
-        .then([=](const std::vector<model_status>& models) { answer(scaled_reply(models)); },
-              [=, wanted = *given](const caf::error& why) {
-                // The engine has not heard yet of what is being prepared.
-                auto early =
-                    code_of(why) == ec::model_not_found && state->models.knows(wanted.model);
-                answer(management_error(
-                    wanted.model, wanted.version,
-                    early ? caf::make_error(ec::model_not_ready,
-                                            "Model or workflow is not ready: " + wanted.model)
-                          : why));
-              });
+        .then(
+            [=, wanted = *given](const std::vector<model_status>& models) {
+              answer(scaled_reply(wanted, models));
+            },
+            [=, wanted = *given](const caf::error& why) {
+              // The engine has not heard yet of what is being prepared.
+              auto early = code_of(why) == ec::model_not_found && state->models.knows(wanted.model);
+              answer(management_error(
+                  wanted.model, wanted.version,
+                  early ? caf::make_error(ec::model_not_ready,
+                                          "Model or workflow is not ready: " + wanted.model)
+                        : why));
+            });
 }
 
 /// Answers at once or when the model has loaded, as the request says.

@@ -29,6 +29,9 @@ public:
   /// The requests that are to begin now, each once.
   std::vector<uint64_t> start(time_point now);
 
+  /// Whether requests of this call run or wait.
+  bool knows(const std::string& call) const;
+
   /// When `start` may have something although nobody came or left; nothing: never.
   std::optional<time_point> due() const;
 

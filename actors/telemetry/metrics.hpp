@@ -99,13 +99,14 @@ enum class actor_kind : uint8_t {
   engine,
   supervisor,
   model,
+  replica,
   tokenizer,
   request,
   scheduler,
   shard,
   sink,
 };
-inline constexpr size_t actor_kind_count = 8;
+inline constexpr size_t actor_kind_count = 9;
 std::string_view to_string_view(actor_kind k);
 
 /// Messages to actors of one kind. Depth of their mailboxes = sent - handled, because CAF 0.17 has
