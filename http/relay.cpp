@@ -182,6 +182,15 @@ void answer_registration(caf::actor_system& system, const engine_actor& engine,
     refused(taken);
 }
 
+/// A driver takes its time while a model is being loaded, so it is asked on a thread of its own.
+void answer_metrics(caf::actor_system& system, std::shared_ptr<front_state> state,
+                    metrics_query query, answer_function answer) {
+  system.spawn<caf::detached>([state = std::move(state), query = std::move(query),
+                               answer = std::move(answer)](caf::event_based_actor*) {
+    answer(metrics_reply(*state, state->settings.ask_device_memory(), query.only));
+  });
+}
+
 class actor_link final : public engine_link {
 public:
   actor_link(caf::actor_system& system, engine_actor engine, std::shared_ptr<front_state> state)
@@ -199,6 +208,8 @@ public:
   void ask(engine_query query, answer_function answer) override {
     if (auto* asked = std::get_if<registration_request>(&query.what))
       return answer_registration(system_, engine_, state_, std::move(*asked), answer);
+    if (auto* wanted = std::get_if<metrics_query>(&query.what))
+      return answer_metrics(system_, state_, std::move(*wanted), std::move(answer));
     if (auto* wanted = std::get_if<unregistration_request>(&query.what))
       return unregister_model(
           system_, engine_, state_, *wanted, [answer, wanted = *wanted](const caf::error& why) {

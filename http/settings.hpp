@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,12 @@
 
 /// What the front end can be told. Plain values; `runtime` fills them from the options.
 namespace troupe::http {
+
+/// Bytes of a GPU that somebody uses.
+struct device_memory {
+  uint32_t ordinal = 0;
+  uint64_t used_bytes = 0;
+};
 
 /// How the text-generation routes read and answer (contract http.md §4, §5).
 struct dialect_settings {
@@ -60,7 +67,7 @@ struct server_settings {
   std::string private_key_file; ///< PEM key that belongs to it.
   /// Set: the management API is served there, and only there; otherwise beside everything else.
   std::optional<listen_address> management;
-  std::string keystore_file;    ///< PKCS12 with certificate and key, in place of the PEM files.
+  std::string keystore_file; ///< PKCS12 with certificate and key, in place of the PEM files.
   std::string keystore_password;
   uint32_t threads = 0; ///< I/O threads (number_of_netty_threads); 0 = by cores.
 
@@ -88,7 +95,9 @@ struct server_settings {
   error_rate_limits error_rates;         ///< error_rate_*
   bool fail_ping_when_unhealthy = false; ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
   bool metrics_enabled = true;           ///< SERVING_PROMETHEUS
-  std::string version;                   ///< Shown by DJLServingStart.
+  /// What is in use of each GPU's memory; asks the driver, so it may block. Null: there are none.
+  std::function<std::vector<device_memory>()> ask_device_memory;
+  std::string version; ///< Shown by DJLServingStart.
 
   dialect_settings dialect;
 };

@@ -8,6 +8,7 @@
 #include "troupe/actors/telemetry/log.hpp"
 #include "troupe/config/resolve.hpp"
 #include "troupe/http/server.hpp"
+#include "troupe/models/device_library.hpp"
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/host.hpp"
 #include "troupe/runtime/otlp.hpp"
@@ -59,6 +60,14 @@ caf::expected<addresses> addresses_of(const config::settings& server) {
 }
 
 /// @param s With the settings of models for what clients read before a model is known.
+std::vector<http::device_memory> memory_in_use() {
+  std::vector<http::device_memory> out;
+  if (auto devices = models::devices_in_use())
+    for (const auto& device : *devices)
+      out.push_back({device.ordinal, device.total_bytes - device.free_bytes});
+  return out;
+}
+
 http::server_settings server_settings_of(const config::settings& s, const addresses& where) {
   http::server_settings result;
   result.address = where.inference.host;
@@ -87,6 +96,8 @@ http::server_settings server_settings_of(const config::settings& s, const addres
   result.error_rates = {s.rate("error_rate_wlm"), s.rate("error_rate_server"),
                         s.rate("error_rate_model"), s.rate("error_rate_any")};
   result.metrics_enabled = s.boolean("prometheus");
+  if (models::may_have_devices())
+    result.ask_device_memory = memory_in_use;
   result.version = TROUPE_VERSION;
   result.dialect = dialect_of(s, {});
   return result;
@@ -201,9 +212,9 @@ int serve(const arguments& given, const typed_settings& typed) {
   if (auto problem = secure(settings, server->values, given.api_keys))
     return fail(problem);
   // Before models are loaded, so that a taken port is known at once.
-  auto front = http::server::open(running.system(), running.engine(), running.metrics(),
-                                  std::move(settings),
-                                  make_source(*from, server->values, given.dummy, board));
+  auto front =
+      http::server::open(running.system(), running.engine(), running.metrics(), std::move(settings),
+                         make_source(*from, server->values, given.dummy, board));
   if (!front)
     return fail(front.error());
   // So is a taken port of this; until a model is there, peers are told that it is loading.
