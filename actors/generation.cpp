@@ -26,6 +26,8 @@ std::string_view to_string_view(model_state state) {
     return "loading";
   case model_state::ready:
     return "ready";
+  case model_state::degraded:
+    return "degraded";
   case model_state::reloading:
     return "reloading";
   case model_state::failed:

@@ -173,8 +173,9 @@ struct model_spec {
   uint32_t call_delay_ms = 0; ///< How long an incomplete batch of calls waits for more.
 };
 
-/// `stopped`: scaled to no workers; it holds no memory until it is scaled up again.
-enum class model_state : uint8_t { loading, ready, reloading, failed, draining, stopped };
+/// `degraded`: it serves, but fewer copies run than there are to be at least. `stopped`: scaled to
+/// no workers; it holds no memory until it is scaled up again.
+enum class model_state : uint8_t { loading, ready, degraded, reloading, failed, draining, stopped };
 std::string_view to_string_view(model_state state);
 
 struct model_status {

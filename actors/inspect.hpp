@@ -50,7 +50,7 @@ typename Inspector::result_type inspect(Inspector& f, search_watch_ref& x) {
   return f(caf::meta::type_name("search_watch_ref"), caf::meta::save_callback(check));
 }
 
-TROUPE_INSPECT(new_sequence, x.prompt, x.max_new_tokens, x.sampling, x.search, x.watch,
+TROUPE_INSPECT(new_sequence, x.prompt, x.generated, x.max_new_tokens, x.sampling, x.search, x.watch,
                x.stop_tokens, x.wants, x.priority, x.turn, x.cache_salt, x.rope_base,
                x.slot_timeout_ms, x.needs_host)
 TROUPE_INSPECT(token_batch, x.sequence, x.tokens, x.cached_tokens, x.waited_us, x.output)
@@ -77,11 +77,15 @@ TROUPE_INSPECT(tokenize_request, x.model, x.input, x.version)
 TROUPE_INSPECT(tokenize_answer, x.tokens, x.max_model_len)
 TROUPE_INSPECT(detokenize_request, x.model, x.tokens, x.version)
 TROUPE_INSPECT(registration, x.version, x.url, x.at_startup, x.batch_size, x.max_batch_delay_ms,
-               x.max_idle_seconds, x.min_workers, x.max_workers, x.sum_up_every, x.reserved_bytes,
-               x.required_bytes)
-TROUPE_INSPECT(worker_status, x.id, x.since_ms, x.ready)
-TROUPE_INSPECT(worker_group, x.device, x.min_workers, x.max_workers, x.workers)
-TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max)
+               x.max_idle_seconds, x.min_workers, x.max_workers, x.gpu_min_workers,
+               x.gpu_max_workers, x.counted_together, x.on_devices, x.parallel_loading,
+               x.sum_up_every, x.reserved_bytes, x.required_bytes)
+TROUPE_INSPECT(device_workers, x.device, x.min, x.max)
+TROUPE_INSPECT(worker_status, x.id, x.since_ms, x.state)
+TROUPE_INSPECT(worker_group, x.device, x.devices, x.min_workers, x.max_workers, x.workers)
+TROUPE_INSPECT(worker_scaling, x.model, x.version, x.min, x.max, x.devices)
+TROUPE_INSPECT(replica_report, x.replica, x.phase, x.scheduler, x.bytes_done, x.bytes_total, x.who,
+               x.problem)
 TROUPE_INSPECT(model_route, x.name, x.version, x.actor, x.ready, x.at_startup, x.refusal)
 TROUPE_INSPECT(model_spec, x.name, x.load, x.queue_limit, x.tokenizer_threads, x.retry_threshold,
                x.loading_timeout_ms, x.trust_request_template, x.prefix_cache, x.registered,
@@ -96,7 +100,7 @@ TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.shards, x.cpu_threads
                x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences, x.max_step_tokens,
                x.random_seed, x.schedule_ahead, x.devices, x.device_map, x.gpu_memory_utilization,
                x.cuda_graphs, x.batch_invariant, x.random_weights, x.steps_in_flight,
-               x.kv_host_bytes, x.dummy_step_us)
+               x.kv_host_bytes, x.dummy_step_us, x.device_required_bytes, x.device_reserved_bytes)
 
 /// Between processes: dtype, shape and raw bytes. Within one, CAF copies the handle and never asks.
 template <class Inspector>

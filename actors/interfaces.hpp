@@ -87,6 +87,9 @@ using request_actor = caf::typed_actor<
     caf::reacts_to<drain_atom>,
     // From its model: ends with this error whatever it was doing.
     caf::reacts_to<drain_atom, caf::error>,
+    // From its model: the copy that ran it is lost or leaves, and this is another one's scheduler.
+    // What it has not got yet is computed there, tokens so far being part of the prompt.
+    caf::reacts_to<wire_atom, caf::actor>,
     // INTERNAL: the deadline (kept by the model) or the read timeout has passed.
     caf::reacts_to<timeout_atom, uint32_t>>;
 
@@ -103,7 +106,7 @@ using tokenizer_actor = caf::typed_actor<
     caf::replies_to<encode_job>::with<encoded_prompt>,
     caf::replies_to<detokenize_request>::with<std::string>>;
 
-/// Who a shard reports its loading to; every model actor is one.
+/// Who a shard reports its loading to; every replica is one.
 using shard_owner = caf::typed_actor<
     // The shard with this index holds its layers now.
     caf::reacts_to<loaded_atom, uint32_t>,
@@ -157,7 +160,45 @@ using scheduler_actor = caf::typed_actor<
     // INTERNAL: starts steps with whatever arrived before this message.
     caf::reacts_to<tick_atom>>;
 
-/// One loaded model: its scheduler, shards, tokenizers; readiness; requests in flight.
+/// How a copy of a model stands.
+enum class replica_phase : uint8_t {
+  planning, ///< Memory is being looked for.
+  loading,
+  ready,
+  lost,   ///< A shard or the scheduler died; no steps are made until it is loaded again.
+  failed, ///< It could not be loaded, and ends.
+};
+
+/// What a copy tells its model whenever something changes.
+struct replica_report {
+  uint32_t replica = 0;
+  replica_phase phase{};
+  scheduler_actor
+      scheduler;           ///< Null before it is planned, and where it was the scheduler that died.
+  uint64_t bytes_done = 0; ///< Of loading.
+  uint64_t bytes_total = 0;
+  std::string who;    ///< Of its children, what was lost.
+  caf::error problem; ///< Why it was lost or has failed.
+};
+
+/// Who a replica reports to; every model actor is one.
+using replica_owner = caf::typed_actor<caf::reacts_to<replica_report>>;
+
+/// One copy of a model: a scheduler and the shards it drives.
+using replica_actor = caf::typed_actor<
+    // From its model: the back-off is over, what is dead is to be loaded again.
+    caf::reacts_to<load_atom>,
+    // From its model, once no request is there any more: children end; answers when the last one is
+    // gone and its memory given back, and ends.
+    caf::replies_to<unload_atom>::with<done_atom>,
+    // INTERNAL, from a shard: it holds its layers now (index), or it could not be loaded.
+    caf::reacts_to<loaded_atom, uint32_t>, caf::reacts_to<fault_atom, uint32_t, caf::error>,
+    // INTERNAL, from a shard while loading: index, bytes done, bytes of all.
+    caf::reacts_to<progress_atom, uint32_t, uint64_t, uint64_t>,
+    // INTERNAL, from its planner: the plan is ready (kept aside) or an error.
+    caf::reacts_to<loaded_atom>, caf::reacts_to<fault_atom, caf::error>>;
+
+/// One loaded model: its copies, its tokenizers; readiness; requests in flight.
 using model_actor = caf::typed_actor<
     caf::replies_to<submit_atom, generation_request, event_sink>::with<request_actor>,
     caf::replies_to<tokenize_request>::with<tokenize_answer>,
@@ -169,15 +210,16 @@ using model_actor = caf::typed_actor<
     // From the supervisor, after a drain: children end; answers when the last one is gone and its
     // memory given back. Nothing but its end may follow.
     caf::replies_to<unload_atom>::with<done_atom>,
-    // From the supervisor: so many workers at least and at most.
-    caf::replies_to<scale_atom, uint32_t, uint32_t>::with<model_status>,
-    // INTERNAL, from a shard: it holds its layers now (index), or it could not be loaded.
-    caf::reacts_to<loaded_atom, uint32_t>, caf::reacts_to<fault_atom, uint32_t, caf::error>,
-    // INTERNAL, from a shard while loading: index, bytes done, bytes of all.
-    caf::reacts_to<progress_atom, uint32_t, uint64_t, uint64_t>,
+    // From the supervisor: the numbers of workers that the registration says from now on. Answers
+    // when memory was found for all new copies; they load after that. Errors: ec::out_of_memory;
+    // then the numbers stay as they were.
+    caf::replies_to<scale_atom, registration>::with<model_status>,
+    // INTERNAL, from a copy.
+    caf::reacts_to<replica_report>,
     // INTERNAL, from the loader: the plan is ready (kept aside) or an error.
     caf::reacts_to<loaded_atom>, caf::reacts_to<fault_atom, caf::error>,
-    // INTERNAL: back-off over (reload), the drain's or the loading's time is up, a deadline passed.
+    // INTERNAL: the drain's or the loading's time is up, a deadline passed, a copy had nothing to
+    // do.
     caf::reacts_to<timeout_atom, uint32_t>>;
 
 /// Who serves a version of a model.
@@ -208,8 +250,9 @@ using engine_actor = caf::typed_actor<
     // answers when its memory is given back. Errors: ec::model_not_found.
     caf::replies_to<unload_atom, std::string>::with<model_status>,
     caf::replies_to<unload_atom, std::string, std::string>::with<model_status>,
-    // Changes the number of workers; answers when they are there. To none of them: drains, and
-    // gives the memory back. Errors: ec::model_not_found, model_not_ready, those of loading.
+    // Changes the number of workers; answers when memory was found for new ones, which load then.
+    // To none of them: drains, and gives the memory back. Errors: ec::model_not_found,
+    // model_not_ready, bad_option (a device that it is not for), out_of_memory, those of loading.
     caf::replies_to<worker_scaling>::with<std::vector<model_status>>,
     // All models, by name and version.
     caf::replies_to<status_atom>::with<std::vector<model_status>>,
@@ -266,6 +309,8 @@ CAF_ADD_TYPE_ID(troupe, (troupe::shard_actor))
 CAF_ADD_TYPE_ID(troupe, (std::vector<troupe::shard_actor>))
 CAF_ADD_TYPE_ID(troupe, (troupe::model_actor))
 CAF_ADD_TYPE_ID(troupe, (troupe::worker_scaling))
+CAF_ADD_TYPE_ID(troupe, (troupe::registration))
+CAF_ADD_TYPE_ID(troupe, (troupe::replica_report))
 CAF_ADD_TYPE_ID(troupe, (troupe::model_route))
 CAF_END_TYPE_ID_BLOCK(troupe)
 

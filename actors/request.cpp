@@ -4,6 +4,7 @@
 
 #include "troupe/actors/answer_watch.hpp"
 #include "troupe/actors/request_plan.hpp"
+#include "troupe/actors/request_sequences.hpp"
 #include "troupe/actors/request_trace.hpp"
 #include "troupe/actors/telemetry/log.hpp"
 
@@ -47,42 +48,11 @@ telemetry::outcome outcome_of(const caf::error& err) {
   }
 }
 
-/// An error of CAF's own (a dead receiver, an exception) becomes one of ours, so that every client
-/// gets a typed one.
-caf::error typed(const caf::error& err, const std::string& what) {
-  if (err.category() == caf::atom("troupe"))
-    return err;
-  return caf::make_error(ec::internal, what + " stopped unexpectedly (" + caf::to_string(err) +
-                                           "); send the request again");
-}
-
-template <class... Ts>
-void tell_scheduler(request_ptr self, Ts&&... xs) {
-  self->state.env->metrics->sent(actor_kind::scheduler);
-  self->send(self->state.env->scheduler, std::forward<Ts>(xs)...);
-}
-
 /// Ends at once. Whoever was monitored outlives many requests and would keep a note of each.
 void leave(request_ptr self) {
   self->demonitor(self->state.owner);
   self->demonitor(self->state.sink.address());
   self->quit();
-}
-
-/// Hands a sequence back to the scheduler.
-void give_back(request_ptr self, request_branch& branch) {
-  if (branch.live && !std::exchange(branch.returned, true))
-    tell_scheduler(self, finish_atom_v, branch.sequence);
-}
-
-/// Ends once the scheduler has confirmed all ends, so that no message arrives at nobody (mailbox
-/// depths are counted) and the model knows the slots to be free.
-void leave_when_settled(request_ptr self) {
-  auto& state = self->state;
-  if (state.over && state.unanswered == 0 &&
-      std::none_of(state.branches.begin(), state.branches.end(),
-                   [](const auto& branch) { return branch.live; }))
-    leave(self);
 }
 
 /// Adds the time until its end to what a request's text takes, where requests are summed up.
@@ -144,23 +114,6 @@ void deliver(request_ptr self) {
   state.outstanding += state.out.weight;
   self->send(state.sink, std::move(state.out));
   state.out = {};
-}
-
-/// The one terminal event of a request that went wrong.
-void fail(request_ptr self, caf::error err) {
-  auto& state = self->state;
-  if (state.over)
-    return;
-  auto how = outcome_of(err);
-  auto level =
-      how == telemetry::outcome::failed ? telemetry::log_level::error : telemetry::log_level::info;
-  if (telemetry::logs(level))
-    telemetry::log(level, state.request.id, text_of(err));
-  // A stream has shown what came before; in a collected answer an error leaves no use for it.
-  state.out = {};
-  state.out.failure = std::move(err);
-  deliver(self);
-  wind_up(self, how);
 }
 
 void park(request_ptr self) {
@@ -290,7 +243,7 @@ void tell_prompt(request_ptr self, const request_branch& branch, const token_bat
   event.cached_tokens = batch.cached_tokens;
   state.env->numbers->cached_tokens.add(batch.cached_tokens);
   state.out.prompt.push_back(std::move(event));
-  if (!params.prompt_logprobs)
+  if (!params.prompt_logprobs && !state.env->several_copies)
     state.prompt = {};
 }
 
@@ -301,8 +254,14 @@ void add_tokens(request_ptr self, request_branch& branch, const token_batch& bat
   text_timer timer{state};
   auto& events = state.request.params.stream ? state.out.tokens : branch.kept;
   for (const auto& row : batch.tokens) {
+    if (branch.known > 0) {
+      --branch.known;
+      continue;
+    }
     events.push_back(branch.text.add(row));
     state.env->numbers->generated_tokens.add();
+    if (state.env->several_copies)
+      branch.drawn.push_back(row.token);
     if (!branch.text.ended())
       continue;
     // A stop string is known only here; the scheduler sees by itself that the others end.
@@ -359,28 +318,7 @@ void sequence_failed(request_ptr self, sequence_id id, const caf::error& err) {
   if (self->state.over)
     return leave_when_settled(self);
   if (!branch->text.ended())
-    fail(self, typed(err, "the scheduler"));
-}
-
-void admitted(request_ptr self, size_t index, sequence_id id) {
-  auto& state = self->state;
-  --state.unanswered;
-  auto& branch = state.branches[index];
-  branch.sequence = id;
-  branch.admitted = true;
-  branch.live = true;
-  if (state.over)
-    give_back(self, branch);
-  else if (state.parked)
-    tell_scheduler(self, park_atom_v, id);
-}
-
-void refused(request_ptr self, const caf::error& err) {
-  --self->state.unanswered;
-  if (self->state.over)
-    leave_when_settled(self);
-  else
-    fail(self, typed(err, "the scheduler"));
+    fail_request(self, typed(err, "the scheduler"));
 }
 
 void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
@@ -389,39 +327,27 @@ void submit_sequences(request_ptr self, std::vector<int32_t> tokens) {
   if (state.over)
     return;
   if (auto err = check_prompt(tokens, env.info))
-    return fail(self, std::move(err));
+    return fail_request(self, std::move(err));
   if (auto err = check_length(state.request.params, tokens.size()))
-    return fail(self, std::move(err));
+    return fail_request(self, std::move(err));
   const auto& params = state.request.params;
-  const bool searches = params.search.kind != search_kind::none;
   const auto count = params.best_of;
-  const auto sequences = searches ? 1 : count;
-  auto max_new = room_for(params, tokens.size(), env.info);
-  auto rules = make_rules(params, env.tools->tok, env.info, max_new);
+  state.max_new_tokens = room_for(params, tokens.size(), env.info);
+  auto rules = make_rules(params, env.tools->tok, env.info, state.max_new_tokens);
   env.numbers->prompt_tokens.add(tokens.size());
   state.prompt_tokens = static_cast<uint32_t>(tokens.size());
   state.submitted = std::chrono::steady_clock::now();
   state.prompt = std::move(tokens);
   state.open = count;
-  state.unanswered = sequences;
   state.branches.reserve(count);
   if (params.search.kind == search_kind::beams)
     state.watch = make_watch(params, env.tools->tok);
   if (params.max_time_ms > 0)
     self->delayed_send(self, std::chrono::milliseconds{params.max_time_ms}, timeout_atom_v,
                        static_cast<uint32_t>(request_timer::generation));
-  auto receiver = caf::actor_cast<token_receiver>(self);
-  for (uint32_t i = 0; i < count; ++i) {
-    state.branches.push_back({.text = choice{rules, i}, .kept = {}});
-    if (i >= sequences)
-      continue;
-    env.metrics->sent(actor_kind::scheduler);
-    auto sequence = make_sequence(state.request, env.info, state.prompt, max_new, i);
-    sequence.watch.shared = state.watch;
-    self->request(env.scheduler, caf::infinite, submit_atom_v, std::move(sequence), receiver)
-        .then([=](sequence_id id) { admitted(self, i, id); },
-              [=](const caf::error& err) { refused(self, err); });
-  }
+  for (uint32_t i = 0; i < count; ++i)
+    state.branches.push_back({.text = choice{rules, i}, .kept = {}, .drawn = {}});
+  submit_branches(self);
 }
 
 void encode(request_ptr self) {
@@ -433,7 +359,7 @@ void encode(request_ptr self) {
   env.metrics->sent(actor_kind::tokenizer);
   self->request(env.pool->pick(bytes), caf::infinite, std::move(job))
       .then([=](encoded_prompt& answer) { submit_sequences(self, std::move(answer.tokens)); },
-            [=](const caf::error& err) { fail(self, typed(err, "the tokenizer")); });
+            [=](const caf::error& err) { fail_request(self, typed(err, "the tokenizer")); });
 }
 
 void begin(request_ptr self) {
@@ -441,7 +367,7 @@ void begin(request_ptr self) {
   if (state.over)
     return;
   if (auto err = check_request(state.request, state.env->info))
-    return fail(self, std::move(err));
+    return fail_request(self, std::move(err));
   const auto& input = state.request.input;
   // Ready token ids need no tokenizer, so they never queue behind a long text.
   if (input.kind == prompt_kind::tokens && input.cached_prefix.empty() &&
@@ -468,10 +394,11 @@ void reading_timer(request_ptr self) {
   auto limit = std::chrono::milliseconds{state.request.read_timeout_ms};
   auto idle = self->clock().now() - state.last_credit;
   if (idle >= limit)
-    return fail(self, caf::make_error(ec::slow_reader,
-                                      "nothing was read for " + std::to_string(limit.count()) +
-                                          " ms while " + std::to_string(state.outstanding) +
-                                          " bytes were waiting (chunked_read_timeout)"));
+    return fail_request(
+        self,
+        caf::make_error(ec::slow_reader, "nothing was read for " + std::to_string(limit.count()) +
+                                             " ms while " + std::to_string(state.outstanding) +
+                                             " bytes were waiting (chunked_read_timeout)"));
   state.reading_timer = true;
   self->delayed_send(self,
                      std::chrono::duration_cast<std::chrono::milliseconds>(limit - idle) +
@@ -501,22 +428,22 @@ void timed_out(request_ptr self, uint32_t which) {
     return reading_timer(self);
   if (which == static_cast<uint32_t>(request_timer::generation))
     return stop_generating(self);
-  fail(self, caf::make_error(ec::request_timeout,
-                             "the request did not finish within its deadline of " +
-                                 std::to_string(self->state.request.deadline_ms) + " ms"));
+  fail_request(self, caf::make_error(ec::request_timeout,
+                                     "the request did not finish within its deadline of " +
+                                         std::to_string(self->state.request.deadline_ms) + " ms"));
 }
 
 void drain(request_ptr self) {
   if (!self->state.drawn)
-    fail(self,
-         caf::make_error(ec::shutting_down,
-                         std::string{"the server is shutting down and had not begun with this "
-                                     "request: send it to another one"}));
+    fail_request(
+        self, caf::make_error(ec::shutting_down,
+                              std::string{"the server is shutting down and had not begun with this "
+                                          "request: send it to another one"}));
 }
 
 /// The model ends it, whatever it was doing or waiting for.
 void end_with(request_ptr self, const caf::error& err) {
-  fail(self, err);
+  fail_request(self, err);
   leave(self);
 }
 
@@ -538,12 +465,44 @@ void someone_died(request_ptr self, const caf::down_msg& down) {
 
 } // namespace
 
+caf::error typed(const caf::error& err, const std::string& what) {
+  if (err.category() == caf::atom("troupe"))
+    return err;
+  return caf::make_error(ec::internal, what + " stopped unexpectedly (" + caf::to_string(err) +
+                                           "); send the request again");
+}
+
+void leave_when_settled(request_ptr self) {
+  auto& state = self->state;
+  if (state.over && state.unanswered == 0 &&
+      std::none_of(state.branches.begin(), state.branches.end(),
+                   [](const auto& branch) { return branch.live; }))
+    leave(self);
+}
+
+void fail_request(request_ptr self, caf::error err) {
+  auto& state = self->state;
+  if (state.over)
+    return;
+  auto how = outcome_of(err);
+  auto level =
+      how == telemetry::outcome::failed ? telemetry::log_level::error : telemetry::log_level::info;
+  if (telemetry::logs(level))
+    telemetry::log(level, state.request.id, text_of(err));
+  // A stream has shown what came before; in a collected answer an error leaves no use for it.
+  state.out = {};
+  state.out.failure = std::move(err);
+  deliver(self);
+  wind_up(self, how);
+}
+
 request_actor::behavior_type request_behavior(request_ptr self, request_environment_ptr env,
-                                              caf::actor_addr owner, generation_request request,
-                                              event_sink sink) {
+                                              caf::actor_addr owner, scheduler_actor scheduler,
+                                              generation_request request, event_sink sink) {
   auto& state = self->state;
   state.env = std::move(env);
   state.owner = std::move(owner);
+  state.scheduler = std::move(scheduler);
   state.request = std::move(request);
   state.sink = std::move(sink);
   self->monitor(state.owner);
@@ -551,9 +510,9 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
   self->set_down_handler([self](caf::down_msg& down) { someone_died(self, down); });
   // Whatever throws here (no memory, most likely) costs this request only, and its client hears.
   self->set_exception_handler([self](std::exception_ptr&) -> caf::error {
-    fail(self,
-         caf::make_error(ec::internal, std::string{"the request could not be processed: an "
-                                                   "exception was thrown while handling it"}));
+    fail_request(
+        self, caf::make_error(ec::internal, std::string{"the request could not be processed: an "
+                                                        "exception was thrown while handling it"}));
     // It has told its sink and the scheduler, so this is an end like others.
     return caf::none;
   });
@@ -582,7 +541,8 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
       },
       [=](cancel_atom) {
         crossed();
-        fail(self, caf::make_error(ec::cancelled, std::string{"the request was cancelled"}));
+        fail_request(self,
+                     caf::make_error(ec::cancelled, std::string{"the request was cancelled"}));
       },
       [=](drain_atom) {
         crossed();
@@ -591,6 +551,10 @@ request_actor::behavior_type request_behavior(request_ptr self, request_environm
       [=](drain_atom, const caf::error& err) {
         crossed();
         end_with(self, err);
+      },
+      [=](wire_atom, const caf::actor& scheduler) {
+        crossed();
+        move_to(self, caf::actor_cast<scheduler_actor>(scheduler));
       },
       [=](timeout_atom, uint32_t which) { timed_out(self, which); },
   };

@@ -23,7 +23,7 @@ struct request_environment {
   models::model_info info;
   text_tools_ptr tools;
   std::shared_ptr<const tokenizer_pool> pool;
-  scheduler_actor scheduler;
+  bool several_copies = false; ///< A request may have to go on at another copy's scheduler.
   telemetry::metrics_ptr metrics;
   telemetry::model_metrics_ptr numbers;
   std::shared_ptr<telemetry::request_window> window; ///< Null: requests are not summed up.
@@ -41,6 +41,8 @@ struct request_branch {
   bool live = false;             ///< The scheduler has it and has not confirmed its end.
   bool returned = false;         ///< The scheduler was told to end it.
   std::vector<token_event> kept; ///< Collected answers: its tokens until all choices have ended.
+  std::vector<int32_t> drawn;    ///< Its tokens so far, where another copy may have to go on.
+  size_t known = 0;              ///< So many that a search repeats elsewhere are told already.
 };
 
 struct request_state {
@@ -49,9 +51,12 @@ struct request_state {
   request_environment_ptr env;
   generation_request request;
   event_sink sink;
-  caf::actor_addr owner; ///< The model.
+  caf::actor_addr owner;     ///< The model.
+  scheduler_actor scheduler; ///< Of the copy that runs it.
+  uint32_t moves = 0;        ///< From copy to copy.
 
   std::vector<int32_t> prompt;
+  uint32_t max_new_tokens = 0; ///< Of each choice.
   std::vector<request_branch> branches;
   std::shared_ptr<search_watch> watch; ///< Of beams; else null.
   size_t open = 0;                     ///< Branches that have not ended.
@@ -81,8 +86,9 @@ using request_ptr = request_actor::stateful_pointer<request_state>;
 
 /// Owns one request until its last byte. Spawned by its model, which then sends submit_atom.
 /// @param owner The model; its death ends the request with a typed error.
+/// @param scheduler Of the copy that it is to run on, until the model names another one.
 request_actor::behavior_type request_behavior(request_ptr self, request_environment_ptr env,
-                                              caf::actor_addr owner, generation_request request,
-                                              event_sink sink);
+                                              caf::actor_addr owner, scheduler_actor scheduler,
+                                              generation_request request, event_sink sink);
 
 } // namespace troupe

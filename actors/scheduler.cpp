@@ -33,15 +33,7 @@ void report(scheduler_ptr self) {
   if (!state.options.model)
     return;
   auto& m = *state.options.model;
-  auto load = state.policy->load();
-  m.waiting.set(load.waiting);
-  m.running.set(load.running);
-  m.parked.set(load.parked);
-  m.blocks_used.set(load.blocks_used);
-  m.blocks_cached.set(load.blocks_cached);
-  m.blocks_shared.set(load.blocks_shared);
-  m.blocks_free.set(int64_t{load.blocks_total} - load.blocks_used - load.blocks_cached);
-  m.steps_in_flight.set(state.steps.in_flight());
+  state.levels.show(state.policy->load(), state.steps.in_flight());
   const auto& now = state.policy->counts();
   auto& before = state.reported;
   m.preemptions.add(now.preemptions - before.preemptions);
@@ -398,11 +390,25 @@ scheduler_load load_of(scheduler_ptr self) {
 
 } // namespace
 
+void scheduler_levels::show(const scheduler_load& load, uint32_t steps_in_flight) {
+  auto& m = *model;
+  waiting.set(m.waiting, load.waiting);
+  running.set(m.running, load.running);
+  parked.set(m.parked, load.parked);
+  blocks_used.set(m.blocks_used, load.blocks_used);
+  blocks_cached.set(m.blocks_cached, load.blocks_cached);
+  blocks_shared.set(m.blocks_shared, load.blocks_shared);
+  blocks_free.set(m.blocks_free,
+                  int64_t{load.blocks_total} - load.blocks_used - load.blocks_cached);
+  steps.set(m.steps_in_flight, steps_in_flight);
+}
+
 scheduler_actor::behavior_type scheduler(scheduler_ptr self, scheduler_options options) {
   static std::atomic<uint64_t> schedulers{0};
   options.limits.last_sequence = schedulers.fetch_add(1) << 40;
   self->state.policy.emplace(options.limits);
   self->state.options = std::move(options);
+  self->state.levels.model = self->state.options.model;
   self->set_down_handler([self](caf::down_msg& down) { take_down(self, down); });
   report(self);
   return {

@@ -24,6 +24,20 @@ struct scheduler_options {
   std::function<bool(const sampling_params&, const row_wants&)> needs_host;
 };
 
+/// What a scheduler adds to its model's levels, which it may share with those of other copies.
+struct scheduler_levels {
+  /// Takes its share back.
+  ~scheduler_levels() {
+    if (model)
+      show({}, 0);
+  }
+  void show(const scheduler_load& load, uint32_t steps_in_flight);
+
+  telemetry::model_metrics_ptr model; ///< May be null.
+  telemetry::gauge_share waiting, running, parked, blocks_used, blocks_cached, blocks_shared,
+      blocks_free, steps;
+};
+
 /// The shell's share of a sequence, found by the index that the policy gave it.
 struct scheduler_client {
   sequence_id sequence{};
@@ -50,8 +64,9 @@ struct scheduler_state {
       untimed;                                    ///< Wait, with a slot timeout (ms) not armed yet.
   std::vector<scheduling::sequence_event> events; ///< Reused.
   scheduling::policy_counts reported;             ///< What metrics have seen already.
-  caf::error refusal;                             ///< Set while new sequences are turned away.
-  bool ticking = false;                           ///< A tick is on its way to ourselves.
+  scheduler_levels levels;
+  caf::error refusal;   ///< Set while new sequences are turned away.
+  bool ticking = false; ///< A tick is on its way to ourselves.
 };
 
 using scheduler_ptr = scheduler_actor::stateful_pointer<scheduler_state>;

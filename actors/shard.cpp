@@ -73,7 +73,7 @@ caf::expected<std::unique_ptr<models::stage>> load_stage(shard_ptr self) {
   auto report = [&](uint64_t done, uint64_t all) {
     if (options.stop.stop_requested())
       throw loading_stopped{};
-    count_sent(self, actor_kind::model);
+    count_sent(self, actor_kind::replica);
     self->send(options.owner, progress_atom_v, options.index, done, all);
   };
   try {
@@ -99,7 +99,7 @@ caf::expected<std::unique_ptr<models::stage>> load_stage(shard_ptr self) {
 void load(shard_ptr self) {
   auto& options = self->state.options;
   auto stage = load_stage(self);
-  count_sent(self, actor_kind::model);
+  count_sent(self, actor_kind::replica);
   if (stage) {
     self->state.stage = std::move(*stage);
     self->send(options.owner, loaded_atom_v, options.index);

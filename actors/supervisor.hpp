@@ -30,6 +30,7 @@ struct supervised_model {
   model_actor actor;   ///< Null while it is dead, stopped or failed to load.
   std::string problem; ///< Why there is none.
   uint32_t deaths = 0;
+  device_groups groups; ///< Where its copies may be, once it has loaded; none: the CPU.
   bool ready = false;   ///< Has loaded.
   bool stopped = false; ///< Scaled to no workers.
   bool leaving = false; ///< Being stopped or unloaded.

@@ -118,6 +118,35 @@ management_call read_registration(const request& r) {
   return out;
 }
 
+/// A device as its number, -1 for the CPU.
+std::optional<int32_t> to_device(std::string_view text) {
+  if (text == "cpu" || text == "-1")
+    return -1;
+  if (text.starts_with("gpu"))
+    text.remove_prefix(3);
+  const auto number = to_integer(text);
+  return number && *number >= 0 && *number <= INT32_MAX
+             ? std::optional{static_cast<int32_t>(*number)}
+             : std::nullopt;
+}
+
+/// "*", "-1", "gpu0", "0;1". @returns what is wrong with it.
+std::optional<reply> read_devices(std::string_view given, std::vector<int32_t>& out) {
+  if (given.empty() || given == "*")
+    return std::nullopt;
+  for (size_t begin = 0; begin <= given.size();) {
+    const auto end = std::min(given.find_first_of(";,", begin), given.size());
+    const auto device = to_device(given.substr(begin, end - begin));
+    if (!device)
+      return lmi_error(400, bad_request,
+                       "device must be *, cpu, or GPUs such as 0;1 or gpu0, not \"" +
+                           std::string{given} + "\"");
+    out.push_back(*device);
+    begin = end + 1;
+  }
+  return std::nullopt;
+}
+
 management_call read_scaling(const request& r, std::string_view name, std::string_view version) {
   worker_scaling out;
   out.model = name;
@@ -129,6 +158,9 @@ management_call read_scaling(const request& r, std::string_view name, std::strin
         return not_a_number(key, *given);
       *to = *number;
     }
+  if (auto* given = r.query_value("device"))
+    if (auto problem = read_devices(*given, out.devices))
+      return std::move(*problem);
   return out;
 }
 
@@ -188,14 +220,22 @@ reply registered_reply(const registration_request& asked) {
   return out;
 }
 
-reply scaled_reply(const std::vector<model_status>& models) {
+reply scaled_reply(const worker_scaling& wanted, const std::vector<model_status>& models) {
   std::string lines;
   for (const auto& m : models) {
     if (!lines.empty())
       lines += '\n';
-    lines += "Workflow \"" + m.name + "\" worker scaled. New Worker configuration min workers:" +
-             std::to_string(m.registered.min_workers) +
-             " max workers:" + std::to_string(m.registered.max_workers);
+    auto min = m.registered.min_workers, max = m.registered.max_workers;
+    for (const auto& group : m.groups)
+      if (!wanted.devices.empty() &&
+          (group.device == wanted.devices.front() ||
+           std::count(group.devices.begin(), group.devices.end(), wanted.devices.front()) > 0)) {
+        min = group.min_workers;
+        max = group.max_workers;
+      }
+    lines += "Workflow \"" + m.name +
+             "\" worker scaled. New Worker configuration min workers:" + std::to_string(min) +
+             " max workers:" + std::to_string(max);
   }
   return status_reply(lines);
 }

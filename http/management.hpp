@@ -42,7 +42,7 @@ status_view describe_view(std::string name, std::optional<std::string> version);
 
 /// 200 or, for an asynchronous registration, 202.
 reply registered_reply(const registration_request& asked);
-reply scaled_reply(const std::vector<model_status>& models);
+reply scaled_reply(const worker_scaling& wanted, const std::vector<model_status>& models);
 reply unregistered_reply(const std::string& name);
 
 /// An error of registering, scaling or unregistering a model of that name.

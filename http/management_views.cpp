@@ -94,6 +94,19 @@ std::string_view list_status(model_state state) {
   }
 }
 
+/// LMI has no word for one that loads.
+std::string_view word_of(worker_state state) {
+  switch (state) {
+  case worker_state::loading:
+    return "LOADING";
+  case worker_state::unloading:
+    return "UNLOADING";
+  case worker_state::ready:
+    break;
+  }
+  return "READY";
+}
+
 const std::string& url_of(const model_status& m) {
   if (!m.registered.url.empty())
     return m.registered.url;
@@ -118,7 +131,7 @@ void write_group(pretty& out, const worker_group& group) {
     out.open('{');
     out.key("id").number(worker.id);
     out.key("startTime").text(iso_time(worker.since_ms));
-    out.key("status").text(worker.ready ? "READY" : "UNLOADING");
+    out.key("status").text(word_of(worker.state));
     out.close('}');
   }
   out.close(']');

@@ -138,6 +138,16 @@ std::vector<family> front_families(const front_metrics& metrics, const server_fa
   return out;
 }
 
+std::vector<family> device_families(const std::vector<device_memory>& devices,
+                                    const server_facts& facts) {
+  std::vector<family> out;
+  for (const auto& device : devices)
+    out.push_back(single("GPUMemory_" + std::to_string(device.ordinal),
+                         "Bytes of this GPU's memory in use, by whomever.", family_type::gauge,
+                         {{"Host", facts.host}}, static_cast<double>(device.used_bytes)));
+  return out;
+}
+
 std::vector<family> derived_families(const std::vector<family>& from) {
   struct derivation {
     std::string_view ours, name, help;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "troupe/actors/telemetry/metrics.hpp"
+#include "troupe/http/settings.hpp"
 
 /// Prometheus text: the engine's families and the front end's own (contract http.md §8).
 namespace troupe::http {
@@ -36,6 +37,10 @@ struct server_facts {
 /// The families of the front end: DJL Serving's names first, ours after.
 std::vector<telemetry::family> front_families(const front_metrics& metrics,
                                               const server_facts& facts);
+
+/// GPUMemory_<i> of each GPU.
+std::vector<telemetry::family> device_families(const std::vector<device_memory>& devices,
+                                               const server_facts& facts);
 
 /// DJL Serving's families of a model (RequestLatency, QueueTime, LoadModel, ...) out of ours, in
 /// microseconds; without those that are missing.

@@ -145,17 +145,19 @@ void inquirer(caf::event_based_actor* self, const engine_actor& engine, engine_q
               failed(given->model));
   else if (auto* given = std::get_if<worker_scaling>(&query.what))
     self->request(engine, caf::infinite, *given)
-        .then([=](const std::vector<model_status>& models) { answer(scaled_reply(models)); },
-              [=, wanted = *given](const caf::error& why) {
-                // The engine has not heard yet of what is being prepared.
-                auto early =
-                    code_of(why) == ec::model_not_found && state->models.knows(wanted.model);
-                answer(management_error(
-                    wanted.model, wanted.version,
-                    early ? caf::make_error(ec::model_not_ready,
-                                            "Model or workflow is not ready: " + wanted.model)
-                          : why));
-              });
+        .then(
+            [=, wanted = *given](const std::vector<model_status>& models) {
+              answer(scaled_reply(wanted, models));
+            },
+            [=, wanted = *given](const caf::error& why) {
+              // The engine has not heard yet of what is being prepared.
+              auto early = code_of(why) == ec::model_not_found && state->models.knows(wanted.model);
+              answer(management_error(
+                  wanted.model, wanted.version,
+                  early ? caf::make_error(ec::model_not_ready,
+                                          "Model or workflow is not ready: " + wanted.model)
+                        : why));
+            });
 }
 
 /// Answers at once or when the model has loaded, as the request says.
@@ -182,6 +184,15 @@ void answer_registration(caf::actor_system& system, const engine_actor& engine,
     refused(taken);
 }
 
+/// A driver takes its time while a model is being loaded, so it is asked on a thread of its own.
+void answer_metrics(caf::actor_system& system, std::shared_ptr<front_state> state,
+                    metrics_query query, answer_function answer) {
+  system.spawn<caf::detached>([state = std::move(state), query = std::move(query),
+                               answer = std::move(answer)](caf::event_based_actor*) {
+    answer(metrics_reply(*state, state->settings.ask_device_memory(), query.only));
+  });
+}
+
 class actor_link final : public engine_link {
 public:
   actor_link(caf::actor_system& system, engine_actor engine, std::shared_ptr<front_state> state)
@@ -199,6 +210,8 @@ public:
   void ask(engine_query query, answer_function answer) override {
     if (auto* asked = std::get_if<registration_request>(&query.what))
       return answer_registration(system_, engine_, state_, std::move(*asked), answer);
+    if (auto* wanted = std::get_if<metrics_query>(&query.what))
+      return answer_metrics(system_, state_, std::move(*wanted), std::move(answer));
     if (auto* wanted = std::get_if<unregistration_request>(&query.what))
       return unregister_model(
           system_, engine_, state_, *wanted, [answer, wanted = *wanted](const caf::error& why) {

@@ -21,11 +21,11 @@ constexpr auto table = std::to_array<route_entry>({
   {"/models/{model}/invoke", "POST", access::guarded, "lmi", "The same, under another path", "Invocation", "Generation application/jsonlines text/event-stream text/csv", "model_version"},
 
   {"/models", "GET POST", access::guarded, "management", "Lists models, or registers one", "", "ModelPage|Status", "url model_name model_version engine device job_queue_size batch_size max_batch_delay max_idle_time min_worker max_worker synchronous limit next_page_token"},
-  {"/models/{model}", "GET PUT DELETE", access::guarded, "management", "Describes, scales or unregisters a model", "", "Workflows|Status|Status", "min_worker max_worker"},
-  {"/models/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "The same for one version of it", "", "Workflows|Status|Status", "min_worker max_worker"},
+  {"/models/{model}", "GET PUT DELETE", access::guarded, "management", "Describes, scales or unregisters a model", "", "Workflows|Status|Status", "min_worker max_worker device"},
+  {"/models/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "The same for one version of it", "", "Workflows|Status|Status", "min_worker max_worker device"},
   {"/workflows", "GET POST", access::guarded, "management", "Lists workflows, each of one model", "", "WorkflowPage|Status", "limit next_page_token"},
-  {"/workflows/{model}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}", "", "Workflows|Status|Status", "min_worker max_worker"},
-  {"/workflows/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}/{version}", "", "Workflows|Status|Status", "min_worker max_worker"},
+  {"/workflows/{model}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}", "", "Workflows|Status|Status", "min_worker max_worker device"},
+  {"/workflows/{model}/{version}", "GET PUT DELETE", access::guarded, "management", "As /models/{model}/{version}", "", "Workflows|Status|Status", "min_worker max_worker device"},
   {"/server/logging", "POST", access::guarded, "management", "Sets the least severe log line that is written", "", "Status", "level"},
 
   {"/v1/chat/completions", "POST", access::guarded, "openai", "Answers a chat", "ChatRequest", "ChatCompletion text/event-stream", "model_name model_version"},

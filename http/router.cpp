@@ -44,18 +44,9 @@ routed show_metrics(const front_state& state, const request& r) {
   for (const auto& [name, content] : r.query)
     if (name == "name[]")
       only.push_back(content);
-  auto families = front_families(state.counters, state.facts);
-  if (state.metrics) {
-    auto engine = state.metrics->snapshot();
-    auto derived = derived_families(engine);
-    for (auto* list : {&derived, &engine})
-      families.insert(families.end(), std::make_move_iterator(list->begin()),
-                      std::make_move_iterator(list->end()));
-  }
-  reply out;
-  out.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  out.body = prometheus_text(families, only);
-  return out;
+  if (state.settings.ask_device_memory)
+    return engine_query{.what = metrics_query{std::move(only)}};
+  return metrics_reply(state, {}, only);
 }
 
 routed show_description(const front_state& state, const request& r) {

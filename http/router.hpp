@@ -25,10 +25,15 @@ namespace troupe::http {
 /// Which routes a listener has: all, or one half of them when each has a listener of its own.
 enum class listener_role : uint8_t { everything, inference, management };
 
+/// Wants the metrics of the GPUs' memory too, for which their driver has to be asked.
+struct metrics_query {
+  std::vector<std::string> only; ///< As in `prometheus_text`.
+};
+
 /// A question to the engine, or a change to its models, and whose error bodies its answer has.
 struct engine_query {
   std::variant<status_view, tokenize_request, detokenize_request, registration_request,
-               worker_scaling, unregistration_request>
+               worker_scaling, unregistration_request, metrics_query>
       what;
   error_style errors = error_style::lmi;
 };
@@ -76,6 +81,10 @@ std::optional<reply> check_key(const front_state& state, request& r);
 /// model to be loaded before it.
 /// Touches neither actors nor sockets; any thread. Parses the body, so large ones take a while.
 routed route(const front_state& state, request& r, listener_role role = listener_role::everything);
+
+/// The metrics page. Any thread.
+reply metrics_reply(const front_state& state, const std::vector<device_memory>& devices,
+                    const std::vector<std::string>& only);
 
 /// The error bodies that a path's clients understand.
 error_style style_of(std::string_view path);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +12,12 @@
 
 /// What the front end can be told. Plain values; `runtime` fills them from the options.
 namespace troupe::http {
+
+/// Bytes of a GPU that somebody uses.
+struct device_memory {
+  uint32_t ordinal = 0;
+  uint64_t used_bytes = 0;
+};
 
 /// How the text-generation routes read and answer (contract http.md §4, §5).
 struct dialect_settings {
@@ -92,7 +99,9 @@ struct server_settings {
   bool fail_ping_when_unhealthy = false; ///< SAGEMAKER_HEALTH_CHECK_OVERRIDE
   bool keep_ready = false;               ///< SERVING_HEALTH_CHECK_OVERRIDE
   bool metrics_enabled = true;           ///< SERVING_PROMETHEUS
-  std::string version;                   ///< Shown by DJLServingStart.
+  /// What is in use of each GPU's memory; asks the driver, so it may block. Null: there are none.
+  std::function<std::vector<device_memory>()> ask_device_memory;
+  std::string version; ///< Shown by DJLServingStart.
 
   dialect_settings dialect;
 };

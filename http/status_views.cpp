@@ -26,6 +26,10 @@ int urgency(model_state state) {
   }
 }
 
+bool serves(model_state state) {
+  return state == model_state::ready || state == model_state::degraded;
+}
+
 void append_model(std::string& out, const model_status& model) {
   out += "{\"id\":";
   json::append_string(out, model.name);
@@ -80,7 +84,8 @@ status_view ping_view(const ping_rules& rules) {
       out.body += '}';
     }
     out.body += models.empty() ? "}\n" : "\n}\n";
-    auto unhealthy = any(model_state::reloading) || any(model_state::draining);
+    auto unhealthy =
+        any(model_state::degraded) || any(model_state::reloading) || any(model_state::draining);
     if (rules.too_many_errors)
       out.status = 503;
     else if (any(model_state::failed) || (unhealthy && rules.fail_unhealthy))
@@ -131,7 +136,7 @@ reply unhealthy_reply() {
 status_view health_view() {
   return [](const std::vector<model_status>& models) {
     auto ready = std::any_of(models.begin(), models.end(),
-                             [](const model_status& x) { return x.state == model_state::ready; });
+                             [](const model_status& x) { return serves(x.state); });
     if (!ready)
       return unhealthy_reply();
     reply out;
@@ -143,7 +148,7 @@ status_view health_view() {
 status_view info_view(std::string name, std::string version) {
   return [=](const std::vector<model_status>& models) {
     auto found = std::find_if(models.begin(), models.end(), [&](const model_status& x) {
-      return name.empty() ? x.state == model_state::ready : x.name == name;
+      return name.empty() ? serves(x.state) : x.name == name;
     });
     if (found == models.end())
       return name.empty() ? unhealthy_reply()

@@ -1,5 +1,6 @@
 #include "troupe/models/device_library.hpp"
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -42,6 +43,9 @@ std::string find_library() {
   return {};
 }
 
+/// Set once; an entry lives for ever.
+std::atomic<const device_entry*> opened_library{nullptr};
+
 caf::error refuse(std::string why) {
   return caf::make_error(ec::bad_option, std::move(why));
 }
@@ -70,10 +74,9 @@ caf::expected<const device_entry*> open_device_library(const std::string& path) 
 
 caf::expected<const device_entry*> open_device_library() {
   static std::mutex mutex;
-  static const device_entry* opened = nullptr;
   std::lock_guard guard{mutex};
-  if (opened != nullptr)
-    return opened;
+  if (const auto* known = opened_library.load())
+    return known;
   const auto path = find_library();
   if (path.empty())
     return refuse(std::string{library_name} +
@@ -81,7 +84,7 @@ caf::expected<const device_entry*> open_device_library() {
                   "(`make cuda` builds the library; TROUPE_CUDA_LIBRARY names its file)");
   auto table = open_device_library(path);
   if (table)
-    opened = *table;
+    opened_library = *table;
   return table;
 }
 
@@ -101,6 +104,13 @@ caf::expected<std::vector<device_description>> list_devices() {
     return refuse(
         "there is no GPU: the driver finds none (is one hidden by CUDA_VISIBLE_DEVICES?)");
   return found;
+}
+
+caf::expected<std::vector<device_description>> devices_in_use() {
+  const auto* library = opened_library.load();
+  if (library == nullptr)
+    return std::vector<device_description>{};
+  return library->devices();
 }
 
 std::string describe(const device_description& device) {

@@ -85,6 +85,9 @@ caf::expected<const device_entry*> open_device_library(const std::string& path);
 /// Whether it is worth a look: the kernel shows an NVIDIA device, or TROUPE_CUDA_LIBRARY is set.
 bool may_have_devices();
 
+/// As list_devices, where a GPU is in use; otherwise none, and no driver is asked.
+caf::expected<std::vector<device_description>> devices_in_use();
+
 /// The GPUs there are. Errors: as open_device_library, and no driver, too old a driver, no device.
 caf::expected<std::vector<device_description>> list_devices();
 

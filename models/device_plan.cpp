@@ -103,10 +103,31 @@ device_stage_shape shape_of(const decoder_model& model, const load_options& opti
                              model.recipe->positions == position_kind::rotary};
 }
 
-uint64_t budget_of(const device_description& device, double share) {
-  const auto allowed = static_cast<uint64_t>(static_cast<double>(device.total_bytes) * share);
+/// What may be taken: up to the share, others counted in, and never what has to stay free.
+uint64_t budget_of(const device_description& device, const load_options& options) {
+  const auto allowed = static_cast<uint64_t>(static_cast<double>(device.total_bytes) *
+                                             options.gpu_memory_utilization);
   const auto used_by_others = device.total_bytes - device.free_bytes;
-  return allowed > used_by_others ? allowed - used_by_others : 0;
+  const auto share = allowed > used_by_others ? allowed - used_by_others : 0;
+  const auto reserved = std::min(device.free_bytes, options.device_reserved_bytes);
+  return std::min(share, device.free_bytes - reserved);
+}
+
+/// LMI's rule: what is free must hold what the model is said to need and what has to stay free.
+caf::error check_reserves(const load_options& options,
+                          const std::vector<device_description>& devices) {
+  for (const auto& device : devices)
+    if (device.free_bytes < options.device_required_bytes + options.device_reserved_bytes)
+      return caf::make_error(
+          ec::out_of_memory,
+          "GPU " + std::to_string(device.ordinal) + " has " + gibibytes(device.free_bytes) +
+              " free, and gpu.required_memory_mb (" +
+              std::to_string(options.device_required_bytes >> 20) +
+              ") and gpu.reserved_memory_mb (" +
+              std::to_string(options.device_reserved_bytes >> 20) +
+              ") together want more: lower them (without \"gpu.\" where they are set so), unload "
+              "another model, or choose another GPU with load_on_devices");
+  return {};
 }
 
 uint64_t reserve_of(const device_description& device) {
@@ -146,7 +167,7 @@ attempt try_split(const decoder_model& model, const load_options& options, dtype
     part.weight_bytes = stage_weight_bytes(model, ranges[i], compute);
     part.working_bytes = working_bytes(part.options, part.device) + reserve_of(part.device);
     const uint64_t block = layer_block * ranges[i].count();
-    const auto budget = budget_of(part.device, options.gpu_memory_utilization);
+    const auto budget = budget_of(part.device, options);
     const auto taken = part.weight_bytes + part.working_bytes;
     if (taken + block > budget)
       a.missing = std::max(a.missing, taken + block - budget);
@@ -268,6 +289,8 @@ caf::expected<device_layout> lay_out(const decoder_model& model, const load_opti
     return bad_option("GPU devices are not enough to run " + std::to_string(wished) +
                       " partitions: there " +
                       (there == 1 ? "is 1" : "are " + std::to_string(there)));
+  if (auto err = check_reserves(options, devices))
+    return err;
   const bool chosen = options.max_model_len > 0;
   const auto context = chosen ? std::min(c.context, options.max_model_len) : c.context;
   const auto first = wished == by_device || few ? 1 : wished;
@@ -288,7 +311,7 @@ caf::expected<device_layout> lay_out(const decoder_model& model, const load_opti
         "'" + model.folder + "' does not fit: its weights take " + gibibytes(fullest.weight_bytes) +
             " and its working memory " + gibibytes(fullest.working_bytes) + " of each of " +
             std::to_string(last) + " GPU" + (last > 1 ? "s" : "") + ", which give " +
-            gibibytes(budget_of(fullest.device, options.gpu_memory_utilization)) + ": " +
+            gibibytes(budget_of(fullest.device, options)) + ": " +
             remedy(model, options, compute, fullest.device, context, working_bytes));
   }
   const auto capacity = static_cast<uint32_t>(std::min<uint64_t>(best.capacity(), context));
@@ -300,6 +323,45 @@ caf::expected<device_layout> lay_out(const decoder_model& model, const load_opti
                       ": set option.max_model_len to at most that, or use more GPUs");
   // Nobody asked for the model's whole context: what fits is served.
   return try_split(model, options, compute, devices, last, capacity, working_bytes).layout;
+}
+
+caf::expected<copy_places> place_copies(const decoder_model& model, const load_options& options,
+                                        dtype compute,
+                                        const std::vector<device_description>& devices, bool few,
+                                        const working_bytes_function& working_bytes) {
+  const auto there = static_cast<uint32_t>(devices.size());
+  copy_places places{.groups = {}, .stages = options.shards, .chosen = false, .left_out = {}};
+  if (few || options.shards == all_devices) {
+    places.groups.push_back(devices);
+    return places;
+  }
+  if (options.shards != by_device) {
+    places.chosen = true;
+    const auto size = std::min(std::max(options.shards, 1u), there); // Too many: lay_out says so.
+    for (uint32_t i = 0; i + size <= there; i += size)
+      places.groups.emplace_back(devices.begin() + i, devices.begin() + i + size);
+    return places;
+  }
+  const auto& c = model.config;
+  const auto context =
+      options.max_model_len > 0 ? std::min(c.context, options.max_model_len) : c.context;
+  auto alone = options;
+  alone.shards = places.stages = 1;
+  for (const auto& device : devices) {
+    const auto layout = lay_out(model, alone, compute, {device}, false, working_bytes);
+    if (layout && layout->context == context)
+      places.groups.push_back({device});
+    else
+      places.left_out.push_back(
+          "GPU " + std::to_string(device.ordinal) + " gets no copy: " +
+          (layout ? "its memory holds no whole context" : text_of(layout.error())));
+  }
+  if (!places.groups.empty())
+    return places;
+  places.left_out.clear();
+  places.groups.push_back(devices);
+  places.stages = std::min(there, c.layers);
+  return places;
 }
 
 std::vector<std::string> describe(const decoder_model& model, const device_layout& layout,

@@ -64,6 +64,22 @@ caf::expected<device_layout> lay_out(const decoder_model& model, const load_opti
                                      dtype compute, const std::vector<device_description>& devices,
                                      bool few, const working_bytes_function& working_bytes);
 
+/// Where copies of a model may be.
+struct copy_places {
+  std::vector<std::vector<device_description>> groups; ///< The GPUs of each copy.
+  uint32_t stages = 1;               ///< What `load_options::shards` is to be for each.
+  bool chosen = false;               ///< The options named the number of GPUs of a copy.
+  std::vector<std::string> left_out; ///< A sentence for each GPU without room for a copy.
+};
+
+/// Cuts `devices` into groups with a copy each: as many GPUs as the options name; where they name
+/// no number, one GPU each if one holds the model with a whole context, else all together. `few`:
+/// one copy, on as few as hold it. Errors: as lay_out, which is asked for single ones.
+caf::expected<copy_places> place_copies(const decoder_model& model, const load_options& options,
+                                        dtype compute,
+                                        const std::vector<device_description>& devices, bool few,
+                                        const working_bytes_function& working_bytes);
+
 /// The layout as sentences for the log.
 std::vector<std::string> describe(const decoder_model& model, const device_layout& layout,
                                   const load_options& options);

@@ -10,22 +10,13 @@
 #include "troupe/models/dummy/dummy_model.hpp"
 #include "troupe/models/host_memory.hpp"
 #include "troupe/models/placement.hpp"
-#include "troupe/models/sampling/needs_host.hpp"
+#include "troupe/models/plan_parts.hpp"
 
 namespace troupe::models {
 
 namespace {
 
 constexpr uint32_t usual_cpu_step_tokens = 512;
-/// A GPU takes as long for fewer tokens: it reads the weights in any case.
-constexpr uint32_t device_pipeline_chunk = 512;
-/// Prompts of 1,024 tokens on an H200, 8B, in steps of 512 / 1,024 / 2,048 / 4,096 tokens: 37,800 /
-/// 39,700 / 40,800 / 41,400 tokens/s.
-constexpr double device_step_overhead_tokens = 50;
-
-std::string mebibytes(uint64_t bytes) {
-  return std::to_string(bytes >> 20) + " MiB";
-}
 
 caf::error check_options(const load_options& options, const decoder_model& model) {
   constexpr std::array<uint32_t, 3> block_sizes = {8, 16, 32};
@@ -47,34 +38,6 @@ caf::error check_options(const load_options& options, const decoder_model& model
   return {};
 }
 
-model_info describe_model(const decoder_model& model, const load_options& options, dtype compute) {
-  const auto& c = model.config;
-  const auto need = memory_of(model, compute, options.shards == 1 ? 1 : 2);
-  model_info info;
-  info.architecture = model.recipe->architecture;
-  info.folder = model.folder;
-  info.layers = c.layers;
-  info.hidden = c.hidden;
-  info.vocabulary = c.vocabulary;
-  info.context = options.max_model_len > 0 ? std::min(c.context, options.max_model_len) : c.context;
-  info.parameters = model.parameters();
-  info.weight_bytes = need.weight_bytes;
-  info.kv_bytes_per_token = need.kv_bytes_per_token;
-  info.eos_tokens = c.eos_tokens;
-  // Some folders name an end token that the logits do not reach: it can never be drawn.
-  std::erase_if(info.eos_tokens,
-                [&](int32_t id) { return static_cast<uint32_t>(id) >= c.vocabulary; });
-  info.bos_token = c.bos_token;
-  info.compute = compute;
-  if (c.rope.kind == rope_kind::dynamic && model.recipe->positions == position_kind::rotary)
-    info.rope_base_for = [rope = c.rope](uint32_t length) { return dynamic_base(rope, length); };
-  return info;
-}
-
-} // namespace
-
-namespace {
-
 /// The GPUs to use; none: the CPU. Errors: ec::bad_option.
 caf::expected<std::vector<device_description>> find_devices(const device_wish& wish,
                                                             std::string& why_none) {
@@ -91,85 +54,6 @@ caf::expected<std::vector<device_description>> find_devices(const device_wish& w
   if (!there)
     return there.error();
   return allowed_devices(wish, *there);
-}
-
-/// Has each stage measure its moves when it is made.
-void plan_host_memory(model_plan& plan, const load_options& options, bool on_device) {
-  auto bytes = options.kv_host_bytes;
-  if (bytes == host_bytes_by_device)
-    bytes = on_device ? std::min(available_memory() / 4, plan.kv_blocks * plan.kv_block_bytes) : 0;
-  plan.kv_host_blocks = static_cast<uint32_t>(
-      std::min<uint64_t>(bytes / std::max<uint64_t>(plan.kv_block_bytes, 1), UINT32_MAX));
-  if (plan.kv_host_blocks == 0)
-    return;
-  plan.block_move_ns = std::make_shared<std::atomic<uint64_t>>(0);
-  plan.description.push_back("host memory for the KV of preempted sequences: up to " +
-                             mebibytes(plan.kv_host_blocks * plan.kv_block_bytes));
-  for (auto& make : plan.stages)
-    make = [make = std::move(make), slowest = plan.block_move_ns](
-               const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {
-      auto made = make(progress);
-      if (!made)
-        return made;
-      const auto took = (*made)->measure_block_move();
-      if (!took)
-        return took.error();
-      auto known = slowest->load();
-      while (known < *took && !slowest->compare_exchange_weak(known, *took)) {
-      }
-      return made;
-    };
-}
-
-caf::expected<model_plan> plan_on_devices(std::shared_ptr<const decoder_model> model,
-                                          const load_options& options,
-                                          const std::vector<device_description>& devices,
-                                          bool few) {
-  auto compute = device_compute_type(options.dtype, model->config.stored);
-  if (!compute)
-    return compute.error();
-  auto library = open_device_library();
-  if (!library)
-    return library.error();
-  const auto* entry = *library;
-  auto layout = lay_out(*model, options, *compute, devices, few, entry->working_bytes);
-  if (!layout)
-    return layout.error();
-  model_plan plan;
-  plan.info = describe_model(*model, options, *compute);
-  plan.info.context = layout->context;
-  plan.info.weight_bytes = 0;
-  for (const auto& part : layout->parts)
-    plan.info.weight_bytes += part.weight_bytes;
-  plan.kv_block_tokens = options.kv_block_tokens;
-  plan.kv_block_bytes = plan.info.kv_bytes_per_token * options.kv_block_tokens;
-  plan.kv_blocks = layout->blocks;
-  plan.max_step_tokens = layout->step_tokens;
-  plan.schedules_ahead = options.schedule_ahead != device_choice::off && layout->parts.size() == 1;
-  plan.needs_host = needs_host;
-  plan.pipeline_chunk = device_pipeline_chunk;
-  plan.step_overhead_tokens = device_step_overhead_tokens;
-  plan.description = describe(*model, *layout, options);
-  for (const auto& part : layout->parts) {
-    const decoder_stage_options stage_options{.model = model,
-                                              .range = part.range,
-                                              .block_tokens = plan.kv_block_tokens,
-                                              .blocks = plan.kv_blocks,
-                                              .context = plan.info.context,
-                                              .max_step_tokens = layout->step_tokens,
-                                              .random_seed = options.random_seed};
-    plan.devices.push_back(static_cast<int32_t>(part.device.ordinal));
-    plan.stages.push_back(
-        [stage_options, entry, device_options = part.options](
-            const load_progress& progress) -> caf::expected<std::unique_ptr<stage>> {
-          auto device = entry->make_backend(device_options);
-          if (!device)
-            return device.error();
-          return make_decoder_stage(stage_options, std::move(*device), progress);
-        });
-  }
-  plan_host_memory(plan, options, true);
-  return plan;
 }
 
 caf::expected<std::shared_ptr<const decoder_model>> open_model(const load_options& options) {
@@ -217,7 +101,7 @@ caf::expected<model_plan> plan_model(const load_options& wished) {
   if (auto err = check_options(options, *model))
     return err;
   if (!devices.empty())
-    return plan_on_devices(model, options, devices, wish->few);
+    return plan_on_devices(model, options, std::move(devices), wish->few);
   auto compute = compute_type(options.dtype, model->config.stored);
   if (!compute)
     return compute.error();

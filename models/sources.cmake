@@ -14,6 +14,7 @@ troupe_library(troupe_models
     decoder_stage.cpp
     decoder_weights.cpp
     device_build.cpp
+    device_claims.cpp
     device_library.cpp
     device_plan.cpp
     dummy/dummy_model.cpp
@@ -29,6 +30,8 @@ troupe_library(troupe_models
     loading/zip_directory.cpp
     placement.cpp
     plan.cpp
+    plan_on_devices.cpp
+    plan_parts.cpp
     rope.cpp
     sequence_table.cpp
   LINKS troupe_config troupe_tokenizer troupe_cpu_kernels troupe_sampling

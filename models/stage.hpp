@@ -61,7 +61,7 @@ struct load_options {
   double gpu_memory_utilization = 0.90; ///< Share of a GPU's memory that may be in use.
   bool cuda_graphs = true;              ///< Record decode steps and replay them.
   bool batch_invariant = false; ///< On GPUs too a row's bits do not depend on its neighbours.
-  uint32_t dummy_step_us = 0; ///< The dummy model takes so long for a step, as a device would.
+  uint32_t dummy_step_us = 0;   ///< The dummy model takes so long for a step, as a device would.
   bool random_weights = false;  ///< Weights are drawn, not read; `folder` needs no weight files.
   uint32_t cpu_threads = 0;     ///< Over all stages; 0 = all cores.
   uint32_t max_model_len = 0;   ///< 0 = the model's own.
@@ -77,6 +77,9 @@ struct load_options {
   device_choice schedule_ahead = device_choice::by_device;
   /// Steps in flight at a time; 0 = what keeps all stages busy.
   uint32_t steps_in_flight = 0;
+  /// On GPUs: what the model is said to take at least, and what has to be free once it is loaded.
+  uint64_t device_required_bytes = 0;
+  uint64_t device_reserved_bytes = 0;
 };
 
 /// How far loading is. Called from the loading thread; must not block.
@@ -155,7 +158,8 @@ public:
 /// Makes one stage; runs on the thread that will use it.
 using stage_factory = std::function<caf::expected<std::unique_ptr<stage>>(const load_progress&)>;
 
-/// A model ready to be taken up by shard actors: everything is checked and planned, nothing loaded.
+/// One copy of a model, ready to be taken up by shard actors: everything is checked and planned,
+/// nothing loaded.
 struct model_plan {
   model_info info;
   uint32_t kv_block_tokens = default_kv_block_tokens;
@@ -167,7 +171,16 @@ struct model_plan {
   std::shared_ptr<std::atomic<uint64_t>> block_move_ns;
   std::vector<stage_factory> stages; ///< In the order of their layers.
   std::vector<int32_t> devices;      ///< The GPU of each stage; empty: they are on the CPU.
-  uint32_t max_step_tokens = 0;      ///< What was decided; 0 = as in the options.
+  /// The GPUs that copies of the model may be on, those of one copy together. This plan is for the
+  /// first group; empty: there is one copy only.
+  std::vector<std::vector<int32_t>> groups;
+  /// How many GPUs a copy takes was asked for, not found out.
+  bool groups_chosen = false;
+  /// Plans one more copy on the group with this index, with the memory that is free there now; it
+  /// shares what was read of the folder. Blocks; any thread. Null where `groups` is empty. Errors:
+  /// ec::out_of_memory, ec::device_lost.
+  std::function<caf::expected<model_plan>(size_t group)> another;
+  uint32_t max_step_tokens = 0; ///< What was decided; 0 = as in the options.
   /// Tokens below which cutting a prompt to keep several stages busy does not pay; 0 = the
   /// scheduler's own.
   uint32_t pipeline_chunk = 0;
@@ -183,6 +196,7 @@ struct model_plan {
 };
 
 /// Reads config.json, checks every tensor's name, type and bounds, plans shards and memory.
+/// The memory of GPUs that it counts on is held for it until its stages are made or it is gone.
 /// Errors: ec::bad_model, ec::unsupported_model, ec::bad_option, ec::out_of_memory.
 caf::expected<model_plan> plan_model(const load_options& options);
 

@@ -35,10 +35,16 @@ http::prepared_model for_front_end(prepared_model&& model) {
   as.max_idle_seconds = static_cast<uint32_t>(model.max_idle_time.count() / 1000);
   as.min_workers = model.cpu_workers.least;
   as.max_workers = model.cpu_workers.most;
+  const auto& gpu = model.gpu_workers;
+  as.gpu_min_workers = gpu.least_given ? gpu.least : unset_workers;
+  as.gpu_max_workers = gpu.most_given ? gpu.most : unset_workers;
+  as.parallel_loading = model.settings.boolean("option.parallel_loading");
   if (model.settings.boolean("log_request_metric"))
     as.sum_up_every = static_cast<uint32_t>(model.settings.integer("metrics_aggregation"));
   as.reserved_bytes = model.cpu_memory.reserved;
   as.required_bytes = model.cpu_memory.required;
+  out.spec.load.device_reserved_bytes = model.gpu_memory.reserved;
+  out.spec.load.device_required_bytes = model.gpu_memory.required;
   return out;
 }
 

@@ -29,7 +29,7 @@ bool batching::by_order::operator()(const entry* a, const entry* b) const {
 
 caf::error batching::check_room(const new_sequence& s) const {
   // The last token is never fed back, so it needs no position, unless it is one of several to try.
-  const auto positions = uint64_t{s.prompt.size()} + s.max_new_tokens -
+  const auto positions = uint64_t{s.prompt.size()} - s.generated + s.max_new_tokens -
                          (s.search.kind == search_kind::contrastive ? 0 : 1);
   auto blocks = uint64_t{blocks_for(positions)};
   if (s.search.kind != search_kind::none) {
@@ -75,6 +75,10 @@ caf::expected<admitted> batching::admit(new_sequence s) {
     return caf::make_error(ec::invalid_request, std::string{"the prompt has no tokens"});
   if (s.max_new_tokens == 0)
     return caf::make_error(ec::invalid_request, std::string{"max_new_tokens must be at least 1"});
+  if (s.generated >= std::min<uint64_t>(s.prompt.size(), s.max_new_tokens))
+    return caf::make_error(
+        ec::invalid_request,
+        std::string{"a sequence that goes on needs a prompt and a token to draw"});
   if (s.wants.candidates > 0)
     return caf::make_error(ec::invalid_request,
                            std::string{"a sequence can't ask for candidates instead of tokens"});
@@ -91,7 +95,7 @@ caf::expected<admitted> batching::admit(new_sequence s) {
   if (e.spec.search.kind != search_kind::none)
     make_group(e);
   e.tokens = std::move(e.spec.prompt);
-  e.prompt_length = static_cast<uint32_t>(e.tokens.size());
+  e.prompt_length = static_cast<uint32_t>(e.tokens.size()) - e.spec.generated;
   e.tokens.reserve(e.tokens.size() + std::min(e.spec.max_new_tokens, 256u));
   place(e);
   return admitted{e.id, e.index};

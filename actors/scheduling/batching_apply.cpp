@@ -85,7 +85,7 @@ void batching::take_row(const flight_row& row, row_result& result,
   event.sequence = e.id;
   event.index = e.index;
   event.has_token = true;
-  event.first = e.generated() == 1;
+  event.first = e.generated() == e.spec.generated + 1;
   event.row = std::move(result);
   if (event.first) {
     event.cached_tokens = e.cached;

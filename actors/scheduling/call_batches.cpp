@@ -51,6 +51,13 @@ std::vector<uint64_t> call_batches::start(time_point now) {
   return begun;
 }
 
+bool call_batches::knows(const std::string& name) const {
+  return std::any_of(running_.begin(), running_.end(),
+                     [&](const auto& known) { return known.second == name; }) ||
+         std::any_of(waiting_.begin(), waiting_.end(),
+                     [&](const call& known) { return known.name == name; });
+}
+
 std::optional<call_batches::time_point> call_batches::due() const {
   if (!running_.empty() || waiting_.empty())
     return std::nullopt;

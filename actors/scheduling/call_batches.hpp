@@ -32,6 +32,9 @@ public:
   /// Calls of the batch that the last `start` began; 0: it began none.
   size_t begun() const { return begun_; }
 
+  /// Whether requests of this call run or wait.
+  bool knows(const std::string& call) const;
+
   /// When `start` may have something although nobody came or left; nothing: never.
   std::optional<time_point> due() const;
 

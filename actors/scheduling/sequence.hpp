@@ -15,7 +15,9 @@ namespace troupe {
 /// A sequence as its request hands it to the scheduler.
 struct new_sequence {
   std::vector<int32_t> prompt;
-  uint32_t max_new_tokens = 1; ///< >= 1; prompt + this never exceeds the context.
+  /// So many tokens at the end of `prompt` were drawn already, by a copy of the model that is lost.
+  uint32_t generated = 0;
+  uint32_t max_new_tokens = 1; ///< >= 1, those counted in; prompt + this never exceeds the context.
   sampling_params sampling;
   search_params search;   ///< Several continuations at a time; `sampling` processes all of them.
   search_watch_ref watch; ///< Of beams.

@@ -273,6 +273,8 @@ std::string_view to_string_view(actor_kind k) {
     return "supervisor";
   case actor_kind::model:
     return "model";
+  case actor_kind::replica:
+    return "replica";
   case actor_kind::tokenizer:
     return "tokenizer";
   case actor_kind::request:

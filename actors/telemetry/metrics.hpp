@@ -37,6 +37,18 @@ private:
   std::atomic<int64_t> value_{0};
 };
 
+/// One of several contributions to a gauge, which shows their sum.
+class gauge_share {
+public:
+  void set(gauge& whole, int64_t value) {
+    whole.add(value - share_);
+    share_ = value;
+  }
+
+private:
+  int64_t share_ = 0;
+};
+
 /// Counts values by upper bound, as Prometheus histograms do.
 class histogram {
 public:
@@ -87,13 +99,14 @@ enum class actor_kind : uint8_t {
   engine,
   supervisor,
   model,
+  replica,
   tokenizer,
   request,
   scheduler,
   shard,
   sink,
 };
-inline constexpr size_t actor_kind_count = 8;
+inline constexpr size_t actor_kind_count = 9;
 std::string_view to_string_view(actor_kind k);
 
 /// Messages to actors of one kind. Depth of their mailboxes = sent - handled, because CAF 0.17 has

@@ -142,6 +142,7 @@ int generate(arguments given, const typed_settings& typed) {
   host running{server->values};
   auto spec = model->spec;
   spec.load.max_sequences = 1;
+  spec.registered.gpu_min_workers = 0; // One copy is enough for one request.
   auto ready = running.load(spec);
   if (!ready)
     return fail(ready.error());

@@ -8,6 +8,7 @@
 #include "troupe/actors/telemetry/log.hpp"
 #include "troupe/config/resolve.hpp"
 #include "troupe/http/server.hpp"
+#include "troupe/models/device_library.hpp"
 #include "troupe/runtime/command_line.hpp"
 #include "troupe/runtime/host.hpp"
 #include "troupe/runtime/otlp.hpp"
@@ -59,6 +60,14 @@ caf::expected<addresses> addresses_of(const config::settings& server) {
 }
 
 /// @param s With the settings of models for what clients read before a model is known.
+std::vector<http::device_memory> memory_in_use() {
+  std::vector<http::device_memory> out;
+  if (auto devices = models::devices_in_use())
+    for (const auto& device : *devices)
+      out.push_back({device.ordinal, device.total_bytes - device.free_bytes});
+  return out;
+}
+
 http::server_settings server_settings_of(const config::settings& s, const addresses& where) {
   http::server_settings result;
   result.address = where.inference.host;
@@ -91,6 +100,8 @@ http::server_settings server_settings_of(const config::settings& s, const addres
   result.error_rates = {s.rate("error_rate_wlm"), s.rate("error_rate_server"),
                         s.rate("error_rate_model"), s.rate("error_rate_any")};
   result.metrics_enabled = s.boolean("prometheus");
+  if (models::may_have_devices())
+    result.ask_device_memory = memory_in_use;
   result.version = TROUPE_VERSION;
   result.dialect = dialect_of(s, {});
   return result;

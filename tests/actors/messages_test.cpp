@@ -173,7 +173,7 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   s.loading_timeout_ms = 13;
   s.trust_request_template = true;
   s.prefix_cache = false;
-  s.registered = {"v", "file:///m", false, 2, 3, 4, 5, 6, 9, 7, 8};
+  s.registered = {"v", "file:///m", false, 2, 3, 4, 5, 6, 7, 8, true, {{1, 2, 3}}, true, 9, 10, 11};
   s.call_batch = 21;
   s.call_delay_ms = 22;
   survives(s);
@@ -186,16 +186,23 @@ TEST_CASE_METHOD(wire, "what is asked of models survives the wire", "[actors][me
   CHECK(!y.prefix_cache);
   CHECK(y.registered.version == "v");
   CHECK(!y.registered.at_startup);
-  CHECK(y.registered.required_bytes == 8);
+  CHECK(y.registered.on_devices.at(0).max == 3);
+  CHECK(y.registered.required_bytes == 11);
   CHECK(y.call_batch == 21);
   CHECK(y.call_delay_ms == 22);
 
   model_status status{"m", "/f", "A", model_state::reloading, "why", 1, 2, 3, 4, 0.5, 6, true};
   status.queue_limit = 7;
-  status.groups.push_back({0, 1, 2, {{3, 4, false}}});
+  status.groups.push_back({0, {0, 1}, 1, 2, {{3, 4, worker_state::unloading}}});
   CHECK(round_trip(status).groups.at(0).workers.at(0).id == 3);
-  survives(worker_scaling{"m", "v", 1, 2});
-  CHECK(round_trip(worker_scaling{"m", "v", 1, 2}).max == 2);
+  survives(worker_scaling{"m", "v", 1, 2, {0}});
+  CHECK(round_trip(worker_scaling{"m", "v", 1, 2, {0}}).max == 2);
+  replica_report told;
+  told.who = "shard 0";
+  told.phase = replica_phase::lost;
+  told.problem = caf::make_error(ec::device_lost, std::string{"gone"});
+  survives(told);
+  CHECK(round_trip(told).who == "shard 0");
   model_route route{"m", "v", {}, true, false, ec::no_workers};
   CHECK(round_trip(route).refusal == ec::no_workers);
   survives(status);

@@ -29,8 +29,8 @@ public:
 
   caf::expected<std::vector<model_status>> scale(int64_t min, int64_t max,
                                                  std::string version = "") {
-    return ask<std::vector<model_status>>(engine,
-                                          worker_scaling{spec.name, std::move(version), min, max});
+    return ask<std::vector<model_status>>(
+        engine, worker_scaling{spec.name, std::move(version), min, max, {}});
   }
 
   static generation_request to(std::string model, std::string version = "") {

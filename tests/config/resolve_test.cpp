@@ -275,7 +275,7 @@ TEST_CASE_METHOD(fixture, "settings that other runtimes know are accepted with a
                  "[config][resolve]") {
   write("serving.properties", "option.quantize=bitsandbytes8\noption.load_in_4bit=true\n"
                               "option.enable_streaming=huggingface\noption.max_splits=2\n"
-                              "option.parallel_loading=true\noption.low_cpu_mem_usage=false\n");
+                              "option.max_sparsity=0.5\noption.low_cpu_mem_usage=false\n");
   auto r = model();
   CHECK(warned(r, "option.quantize (" + (folder / "serving.properties").string() +
                       ":1): weights are not quantized"));

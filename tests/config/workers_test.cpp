@@ -34,6 +34,13 @@ TEST_CASE_METHOD(fixture, "the device's form wins, and the lower limit is cut to
   write("serving.properties", "minWorkers=2\nmaxWorkers=3\ngpu.maxWorkers=5\ncpu.minWorkers=9");
   CHECK(on(true) == limits{2, 5});
   CHECK(on(false) == limits{3, 3});
+  auto given = resolve_workers(model().values, true, from.variables, 8);
+  CHECK(given.least_given);
+  CHECK(given.most_given);
+  write("serving.properties", "minWorkers=2"); // Of several GPUs together that is possible.
+  CHECK(on(true) == limits{2, 1});
+  CHECK(on(false) == limits{2, 2});
+  CHECK(!resolve_workers(model().values, true, from.variables, 8).most_given);
   write("serving.properties", "maxWorkers=0");
   CHECK(on(true) == limits{0, 0});
 }

@@ -1,59 +1,16 @@
 """The whole server on emulated GPUs (tests/models/cuda/emulation): what needs no real kernel to be seen."""
 
-import json
 import os
-import pathlib
 import re
-import signal
 import subprocess
 import urllib.error
 import urllib.request
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TROUPE_BUILD", ROOT / "build/release"))
-LIBRARY = BUILD / "lib/libtroupe_cuda_emulated.so"
-MODEL = pathlib.Path(os.environ.get("TROUPE_MODEL_DIR", ROOT / ".cache/models/SmolLM2-135M-Instruct"))
-pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason="built without the CUDA toolchain")
+from emulated import BUILD, LIBRARY, Server, folder, needs_emulation  # noqa: F401 (a fixture)
 
-
-@pytest.fixture
-def folder(tmp_path):
-    """A model of three small layers, without weights."""
-    config = json.loads((MODEL / "config.json").read_text())
-    config.update(num_hidden_layers=3, hidden_size=64, intermediate_size=128, num_attention_heads=4,
-                  num_key_value_heads=2, head_dim=16)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "tokenizer.json").write_text((MODEL / "tokenizer.json").read_text())
-    return tmp_path
-
-
-class Server:
-    def __init__(self, folder, *flags, **variables):
-        self.process = subprocess.Popen(
-            [BUILD / "bin/troupe", "serve", folder, "--port", "0", "--load-format", "dummy", "--served-model-name", "m",
-             *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            env=dict(os.environ, TROUPE_CUDA_LIBRARY=str(LIBRARY), **variables))
-        self.port, self.seen = None, ""
-        for line in self.process.stdout:
-            self.seen += line
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(found.group(1))
-                break
-
-    def ask(self, **wishes):
-        body = {"model": "m", "prompt": "The lighthouse keeper", "max_tokens": 40, "temperature": 0, **wishes}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/completions", json.dumps(body).encode(),
-                                         {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["choices"][0]["text"]
-
-    def stop(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        out, _ = self.process.communicate(timeout=60)
-        return self.seen + out
+pytestmark = needs_emulation
 
 
 def test_the_plan_is_printed_and_the_answers_are_those_of_the_cpu(folder):
@@ -78,17 +35,17 @@ def test_two_shards_answer_as_one(folder):
 
 
 def test_a_stream_goes_on_where_it_was_after_the_device_is_lost(folder):
-    sound = Server(folder)
+    sound = Server(folder, "--devices", "0")
     expected = sound.ask()
     sound.stop()
-    hurt = Server(folder, TROUPE_EMULATED_FAULT_AT="700")
+    hurt = Server(folder, "--devices", "0", TROUPE_EMULATED_FAULT_AT="700")
     assert hurt.ask() == expected
     assert hurt.ask() == expected
     assert "shard 0 died" in hurt.stop()
 
 
 def test_a_device_that_stays_lost_is_told(folder):
-    hurt = Server(folder, "--retry-threshold", "1", TROUPE_EMULATED_FAULT_AT="700", TROUPE_EMULATED_FAULT_STAYS="1")
+    hurt = Server(folder, "--devices", "0", "--retry-threshold", "1", TROUPE_EMULATED_FAULT_AT="700", TROUPE_EMULATED_FAULT_STAYS="1")
     with pytest.raises(urllib.error.HTTPError) as refused:
         hurt.ask()
     assert refused.value.code >= 500
@@ -124,7 +81,9 @@ def test_a_model_whose_retries_are_spent_may_count_as_healthy(folder):
     (["--devices", "0"], {"TROUPE_EMULATED_GPUS": "0"}, "there is no GPU"),
     (["--devices", "5"], {}, "there is no GPU 5: this machine has 2"),
     (["--tensor-parallel-degree", "3"], {}, "GPU devices are not enough to run 3 partitions: there are 2"),
-    (["--devices", "0"], {"TROUPE_EMULATED_GPU_BYTES": "60000000"}, "does not fit: its weights take"),
+    (["--devices", "0"], {"TROUPE_EMULATED_GPU_BYTES": "60000000", "SERVING_RESERVED_MEMORY_MB": "0"},
+     "does not fit: its weights take"),
+    (["--devices", "0"], {"SERVING_RESERVED_MEMORY_MB": "2000"}, "gpu.reserved_memory_mb (2000) together want more"),
     (["--max-model-len", "8192", "--kv-cache-bytes", "65536"], {}, "set option.max_model_len to at most"),
     (["--devices", "0"], {"TROUPE_CUDA_LIBRARY": "/no/such.so"}, "the CUDA library cannot be loaded"),
 ])

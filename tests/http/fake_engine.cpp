@@ -121,6 +121,7 @@ request_actor::behavior_type fake_request(fake_request_ptr self, script_ptr what
       [self](cancel_atom) { cancelled(self); },
       [](drain_atom) {},
       [](drain_atom, const caf::error&) {},
+      [](wire_atom, const caf::actor&) {},
       [](timeout_atom, uint32_t) {},
   };
 }
@@ -191,7 +192,7 @@ engine_actor::behavior_type fake_engine(fake_engine_ptr self, script_ptr what) {
         auto& what = *self->state.what;
         auto model = ready_model(spec.name);
         model.registered = spec.registered;
-        model.groups.push_back({-1, 1, 1, {{1, 1'700'000'000'123, true}}});
+        model.groups.push_back({-1, {}, 1, 1, {{1, 1'700'000'000'123, worker_state::ready}}});
         if (what.load_fault)
           model.state = model_state::failed;
         what.models.push_back(model);

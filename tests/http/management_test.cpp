@@ -165,7 +165,7 @@ TEST_CASE_METHOD(management, "a description has every version or the one that is
   one.registered.max_workers = 2;
   one.registered.at_startup = false;
   one.queue_limit = 1000;
-  one.groups.push_back({-1, 1, 2, {{7, 1'700'000'000'042, true}}});
+  one.groups.push_back({-1, {}, 1, 2, {{7, 1'700'000'000'042, worker_state::ready}}});
   std::vector<model_status> models{one, model("m", model_state::failed, "2"), model("other")};
   models[1].problem = "no config.json";
   auto both = test::parsed(shown("/models/m", models).body);
@@ -225,14 +225,25 @@ TEST_CASE_METHOD(management, "scaling and unregistering name a version or none",
   CHECK(b.version == "3");
   CHECK(b.max == -1);
   CHECK(answer("PUT", "/models/m?min_worker=x").status == 400);
+  CHECK(a.devices.empty());
+  CHECK(asked<worker_scaling>("PUT", "/models/m?device=gpu1").devices == std::vector<int32_t>{1});
+  CHECK(asked<worker_scaling>("PUT", "/models/m?device=0;2").devices == std::vector<int32_t>{0, 2});
+  CHECK(asked<worker_scaling>("PUT", "/models/m?device=-1").devices == std::vector<int32_t>{-1});
+  CHECK(asked<worker_scaling>("PUT", "/models/m?device=cpu").devices == std::vector<int32_t>{-1});
+  CHECK(asked<worker_scaling>("PUT", "/models/m?device=*").devices.empty());
+  CHECK(message_of(answer("PUT", "/models/m?device=tpu0")) ==
+        "device must be *, cpu, or GPUs such as 0;1 or gpu0, not \"tpu0\"");
   CHECK(!asked<unregistration_request>("DELETE", "/models/m").version);
   CHECK(asked<unregistration_request>("DELETE", "/models/m/3").version == "3");
   auto m = model("m");
   m.registered.max_workers = 2;
-  CHECK(scaled_reply({m, m}).body ==
+  CHECK(scaled_reply(a, {m, m}).body ==
         "{\n  \"status\": \"Workflow \\\"m\\\" worker scaled. New Worker configuration min "
         "workers:1 max workers:2\\nWorkflow \\\"m\\\" worker scaled. New Worker configuration min "
         "workers:1 max workers:2\"\n}\n");
+  m.groups = {{0, {0}, 2, 3, {}}, {1, {1}, 4, 5, {}}};
+  a.devices = {1};
+  CHECK(scaled_reply(a, {m}).body.find("min workers:4 max workers:5") != std::string::npos);
 }
 
 TEST_CASE_METHOD(management, "errors of the management API have the contract's statuses",

@@ -38,4 +38,8 @@ TEST_CASE("the front end's families carry DJL Serving's names", "[http][metrics]
                     "Response_5XX_total{Host=\"h\"} 1\n", "WlmError_total{Host=\"h\"} 1\n",
                     "ServerError_total{Host=\"h\"} 0\n"})
     CHECK(text.find(line) != std::string::npos);
+  CHECK(text.find("GPUMemory") == std::string::npos);
+  auto devices = prometheus_text(device_families({{0, 12}, {3, 34}}, {"h", "1.0", 12}), {});
+  CHECK(devices.find("GPUMemory_0{Host=\"h\"} 12\n") != std::string::npos);
+  CHECK(devices.find("GPUMemory_3{Host=\"h\"} 34\n") != std::string::npos);
 }

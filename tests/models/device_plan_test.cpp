@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "temporary_folder.hpp"
+#include "troupe/models/device_claims.hpp"
 
 using namespace troupe;
 using namespace troupe::models;
@@ -56,6 +57,22 @@ caf::expected<device_layout> lay_out_on(const load_options& options,
                                         const std::vector<device_description>& devices,
                                         dtype compute = dtype::bf16) {
   return lay_out(big_model(), options, compute, devices, false, some_working_bytes);
+}
+
+/// The ordinals of each group.
+std::vector<std::vector<uint32_t>> places_on(const load_options& options,
+                                             const std::vector<device_description>& devices,
+                                             bool few = false) {
+  const auto places =
+      place_copies(big_model(), options, dtype::bf16, devices, few, some_working_bytes);
+  REQUIRE(places);
+  std::vector<std::vector<uint32_t>> all;
+  for (const auto& group : places->groups) {
+    all.emplace_back();
+    for (const auto& device : group)
+      all.back().push_back(device.ordinal);
+  }
+  return all;
 }
 
 bool says(const caf::error& err, const std::string& part) {
@@ -139,4 +156,71 @@ TEST_CASE("what does not fit is refused with what would make it fit", "[models][
   CHECK(less->context <= less->blocks * 16);
   CHECK(describe(big_model(), *less, options).back().find("do not fit beside its weights") !=
         std::string::npos);
+}
+
+TEST_CASE("a copy goes to each GPU that holds the model, or one to all of them",
+          "[models][device_plan]") {
+  using places = std::vector<std::vector<uint32_t>>;
+  auto options = wishes();
+  CHECK(places_on(options, gpus(3)) == places{{0}, {1}, {2}});
+  CHECK(places_on(options, gpus(4, 16)) == places{{0, 1, 2, 3}}); // Three would hold it.
+  CHECK(places_on(options, gpus(3), true) == places{{0, 1, 2}});
+  options.shards = all_devices;
+  CHECK(places_on(options, gpus(3)) == places{{0, 1, 2}});
+  options.shards = 2;
+  CHECK(places_on(options, gpus(5)) == places{{0, 1}, {2, 3}});
+  options.shards = 1;
+  CHECK(places_on(options, gpus(2)) == places{{0}, {1}});
+  options.shards = 3;
+  CHECK(places_on(options, gpus(2)) == places{{0, 1}}); // Which lay_out refuses.
+}
+
+TEST_CASE("a GPU without room for a copy is left out and named", "[models][device_plan]") {
+  auto devices = gpus(2);
+  devices[0] = gpu(0, 80, 70);
+  const auto places =
+      place_copies(big_model(), wishes(), dtype::bf16, devices, false, some_working_bytes);
+  REQUIRE(places);
+  REQUIRE(places->groups.size() == 1);
+  CHECK(places->groups[0].front().ordinal == 1);
+  REQUIRE(places->left_out.size() == 1);
+  CHECK(places->left_out[0].find("GPU 0 gets no copy: ") == 0);
+}
+
+TEST_CASE("memory that has to stay free is not planned with", "[models][device_plan]") {
+  auto options = wishes();
+  options.gpu_memory_utilization = 1;
+  options.device_reserved_bytes = uint64_t{20} << 30;
+  const auto layout = lay_out_on(options, gpus(1));
+  REQUIRE(layout);
+  const auto& part = layout->parts[0];
+  const auto taken = part.weight_bytes + part.working_bytes + part.kv_bytes;
+  CHECK(taken <= (uint64_t{80 - 20} << 30) - (uint64_t{1} << 29));
+  CHECK(taken > (uint64_t{80 - 22} << 30));
+  options.device_required_bytes = uint64_t{60} << 30; // Half a GiB is used by others.
+  const auto refused = lay_out_on(options, gpus(1)).error();
+  CHECK(code_of(refused) == ec::out_of_memory);
+  CHECK(says(refused, "gpu.required_memory_mb (61440) and gpu.reserved_memory_mb (20480)"));
+  options.device_required_bytes = uint64_t{59} << 30;
+  CHECK(lay_out_on(options, gpus(1)));
+}
+
+TEST_CASE("what a plan counts on is not free for another one", "[models][device_plan]") {
+  constexpr uint32_t ordinal = 77; // Nobody else's.
+  auto free_now = [] {
+    std::vector<device_description> devices{gpu(ordinal, 80, 0), gpu(ordinal + 1, 80, 0)};
+    take_off_claims(devices);
+    CHECK(devices[1].free_bytes >> 30 == 80);
+    return devices[0].free_bytes >> 30;
+  };
+  {
+    device_claim first{ordinal, uint64_t{30} << 30};
+    CHECK(free_now() == 50);
+    device_claim second{ordinal, uint64_t{60} << 30};
+    CHECK(free_now() == 0);
+    first.release();
+    first.release();
+    CHECK(free_now() == 20);
+  }
+  CHECK(free_now() == 80);
 }

@@ -152,6 +152,33 @@ TEST_CASE("what can never fit the KV cache is refused", "[actors][batching]") {
   r.expect_complete(a);
 }
 
+TEST_CASE("a sequence that comes from a lost copy goes on where it was", "[actors][batching]") {
+  rig r;
+  auto whole = rig::make(rig::words(1, 5), 7);
+  whole.sampling.repetition_penalty = 1.5f;
+  const auto there = r.submit(whole);
+  r.run();
+  const auto said = r.records[there].tokens;
+  REQUIRE(said.size() == 7);
+  const auto before = r.done.size();
+  auto rest = whole;
+  rest.prompt.insert(rest.prompt.end(), said.begin(), said.begin() + 3);
+  rest.generated = 3;
+  const auto here = r.submit(rest);
+  r.run();
+  CHECK(r.records[here].tokens == std::vector<int32_t>(said.begin() + 3, said.end()));
+  CHECK(r.records[here].end == sequence_end::length);
+  const auto& start = r.done[before].starts.at(0);
+  CHECK(start.prompt_length == 5); // So that penalties know what is the prompt.
+  CHECK(start.history == rest.prompt);
+  r.expect_empty();
+  rest.generated = 7; // All of them: there is nothing to draw.
+  CHECK(!r.policy.admit(rest));
+  rest.max_new_tokens = 100;
+  rest.generated = 8; // No prompt is left.
+  CHECK(!r.policy.admit(rest));
+}
+
 TEST_CASE("a stop token ends a sequence and is delivered", "[actors][batching]") {
   rig r;
   auto reference = test::fake_generate(rig::words(1, 5), 6, 1);

@@ -68,3 +68,15 @@ TEST_CASE("a call that gives up while it waits is not started", "[actors][call_b
   CHECK(!calls.due());
   calls.leave(99);
 }
+
+TEST_CASE("a call is known while it waits and while it runs", "[actors][call_batches]") {
+  call_batches calls{1, 0ms};
+  calls.arrive(1, "a", zero);
+  calls.arrive(2, "b", zero);
+  calls.start(zero);
+  CHECK(calls.knows("a"));
+  CHECK(calls.knows("b"));
+  CHECK(!calls.knows("c"));
+  calls.leave(1);
+  CHECK(!calls.knows("a"));
+}

@@ -54,7 +54,8 @@ class Bench:
 
     def serve(self, name, shards, *flags, batch=512):
         server = Troupe(name, self.folder, "--load-format", "dummy", "--max-model-len", 4096, "--max-rolling-batch-size",
-                        batch, "--tensor-parallel-degree", shards, "--model-loading-timeout", 200, *flags)
+                        batch, "--tensor-parallel-degree", shards, "--devices", ";".join(map(str, range(shards))),
+                        "--model-loading-timeout", 200, *flags)  # One copy, whatever else there is.
         if server.port is None:
             return None
         note(f"{name}: ready after {server.ready_s:.1f} s; GPU memory {server.memory_of_gpu()} MiB")

@@ -33,26 +33,35 @@ struct emulated_graph {
 std::recursive_mutex mutex;
 thread_local int current_device = 0;
 thread_local cudaError_t last_error = cudaSuccess;
-size_t allocated = 0;
-/// Once set, every call fails until the device is reset, as after an illegal access.
-cudaError_t sticky = cudaSuccess;
+constexpr int most_devices = 16;
+size_t allocated[most_devices] = {};
+/// Once set, every call for that device fails until it is reset, as after an illegal access.
+cudaError_t sticky_errors[most_devices] = {};
+
+cudaError_t& sticky() {
+  return sticky_errors[current_device];
+}
 
 emulated_stream& of(cudaStream_t s) {
   static emulated_stream legacy;
   return s == nullptr ? legacy : *reinterpret_cast<emulated_stream*>(s);
 }
 
-/// TROUPE_EMULATED_FAULT_AT: the n-th piece of work after which the device is lost, once.
+/// TROUPE_EMULATED_FAULT_AT: the n-th piece of work after which the device is lost, once; with
+/// TROUPE_EMULATED_FAULT_DEVICE of that device alone.
 void maybe_fail() {
   static size_t done = 0;
   static const char* text = std::getenv("TROUPE_EMULATED_FAULT_AT");
-  if (text != nullptr && ++done == std::strtoull(text, nullptr, 10))
-    sticky = cudaErrorIllegalAddress;
+  static const char* device = std::getenv("TROUPE_EMULATED_FAULT_DEVICE");
+  if (text == nullptr || (device != nullptr && std::atoi(device) != current_device))
+    return;
+  if (++done == std::strtoull(text, nullptr, 10))
+    sticky() = cudaErrorIllegalAddress;
 }
 
 cudaError_t answer(cudaError_t error) {
-  if (sticky != cudaSuccess)
-    error = sticky;
+  if (sticky() != cudaSuccess)
+    error = sticky();
   if (error != cudaSuccess)
     last_error = error;
   return error;
@@ -60,7 +69,7 @@ cudaError_t answer(cudaError_t error) {
 
 int device_count() {
   const char* text = std::getenv("TROUPE_EMULATED_GPUS");
-  return text != nullptr ? std::atoi(text) : 2;
+  return std::min(text != nullptr ? std::atoi(text) : 2, most_devices);
 }
 
 size_t device_bytes() {
@@ -129,7 +138,7 @@ cudaError_t cudaSetDevice(int device) {
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   std::lock_guard guard{mutex};
   *total = device_bytes();
-  *free = *total - std::min(*total, allocated / static_cast<size_t>(device_count()));
+  *free = *total - std::min(*total, allocated[current_device]);
   return cudaSuccess;
 }
 
@@ -157,22 +166,23 @@ const char* cudaGetErrorString(cudaError_t error) {
 }
 
 cudaError_t cudaGetLastError() {
-  if (sticky != cudaSuccess)
-    return sticky;
+  if (sticky() != cudaSuccess)
+    return sticky();
   return std::exchange(last_error, cudaSuccess);
 }
 
 cudaError_t cudaMalloc(void** data, size_t bytes) {
   std::lock_guard guard{mutex};
-  if (allocated + bytes > device_bytes() * static_cast<size_t>(device_count()))
+  if (allocated[current_device] + bytes > device_bytes())
     return answer(cudaErrorMemoryAllocation);
-  // The size stands before the memory, which is aligned as the real one is.
+  // Size and device stand before the memory, which is aligned as the real one is.
   const size_t size = (bytes + 256 + 255) / 256 * 256;
   auto* block = static_cast<char*>(std::aligned_alloc(256, size));
   std::memcpy(block, &bytes, sizeof(bytes));
+  std::memcpy(block + sizeof(bytes), &current_device, sizeof(current_device));
   *data = block + 256;
   std::memset(*data, 0xff, bytes); // NaN in every floating-point type
-  allocated += bytes;
+  allocated[current_device] += bytes;
   return cudaSuccess;
 }
 
@@ -183,8 +193,10 @@ cudaError_t cudaFree(void* data) {
   std::lock_guard guard{mutex};
   auto* block = static_cast<char*>(data) - 256;
   size_t bytes = 0;
+  int device = 0;
   std::memcpy(&bytes, block, sizeof(bytes));
-  allocated -= bytes;
+  std::memcpy(&device, block + sizeof(bytes), sizeof(device));
+  allocated[device] -= bytes;
   std::free(block);
   return cudaSuccess;
 }
@@ -263,7 +275,7 @@ cudaError_t cudaDeviceSynchronize() {
 cudaError_t cudaDeviceReset() {
   // After an illegal access the real driver gives the process no device any more.
   if (std::getenv("TROUPE_EMULATED_FAULT_STAYS") == nullptr)
-    sticky = cudaSuccess;
+    sticky() = cudaSuccess;
   return cudaSuccess;
 }
 
