@@ -98,6 +98,20 @@ void part(model_copy& copy, const model_guest& guest, caf::actor_id id) {
     copy.calls->leave(id);
 }
 
+/// @returns whether the new copy has to be asked which calls may begin.
+bool move_guest(model_ptr self, caf::actor_id id, model_guest& guest, model_copy* from,
+                model_copy& to) {
+  if (from != nullptr)
+    part(*from, guest, id);
+  join(to, guest);
+  self->send(guest.actor, wire_atom_v, caf::actor_cast<caf::actor>(to.scheduler));
+  // One that runs already runs beside the batches of its new copy.
+  if (!to.calls || guest.begun)
+    return false;
+  to.calls->arrive(id, std::to_string(id), self->clock().now());
+  return true;
+}
+
 model_copy* copy_of(model_actor_state& state, const model_guest& guest) {
   auto it = state.copies.find(guest.copy);
   return it == state.copies.end() ? nullptr : &it->second;
@@ -223,19 +237,30 @@ bool move_guests(model_ptr self, uint32_t from) {
     auto* next = choose(state, {});
     if (next == nullptr || next->id == from)
       return false;
-    if (old != state.copies.end())
-      part(old->second, guest, id);
-    join(*next, guest);
-    self->send(guest.actor, wire_atom_v, caf::actor_cast<caf::actor>(next->scheduler));
-    // One that runs already runs beside the batches of its new copy.
-    if (next->calls && !guest.begun) {
-      next->calls->arrive(id, std::to_string(id), self->clock().now());
+    if (move_guest(self, id, guest, old == state.copies.end() ? nullptr : &old->second, *next))
       joined.insert(next->id);
-    }
   }
   for (auto id : joined)
     begin_calls(self, state.copies.at(id));
   return true;
+}
+
+void relieve_others(model_ptr self, model_copy& fresh) {
+  auto& state = self->state;
+  const auto places = state.spec.load.max_sequences;
+  // The youngest stand at the end of their copy's queue. Calls wait for their batches instead.
+  std::vector<caf::actor_id> youngest;
+  for (const auto& [id, guest] : state.guests)
+    if (guest.copy != fresh.id && !fresh.calls)
+      youngest.push_back(id);
+  std::sort(youngest.rbegin(), youngest.rend());
+  for (auto id : youngest) {
+    auto& guest = state.guests.at(id);
+    auto* copy = copy_of(state, guest);
+    if (copy == nullptr || copy->choices <= places || fresh.choices + guest.choices > places)
+      continue;
+    move_guest(self, id, guest, copy, fresh);
+  }
 }
 
 caf::result<done_atom> drain(model_ptr self, uint32_t wait_ms) {

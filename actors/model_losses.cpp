@@ -30,6 +30,8 @@ void copy_ready(model_ptr self, model_copy& copy) {
         other.leaving)
       unload_copy(self, other);
   retire_surplus(self);
+  if (copy.serves())
+    relieve_others(self, copy);
   await_end_of_rest(self, copy);
 }
 

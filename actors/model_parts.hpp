@@ -60,6 +60,9 @@ void tell_guests(model_ptr self, const caf::error& err);
 /// Requests of this copy go on at others that serve. @returns whether none is left with it.
 bool move_guests(model_ptr self, uint32_t copy);
 
+/// A copy that has just loaded takes over requests that wait at others, as many as it has room for.
+void relieve_others(model_ptr self, model_copy& fresh);
+
 /// Ends the requests of this copy with this error.
 void tell_guests_of(model_ptr self, uint32_t copy, const caf::error& err);
 

@@ -83,7 +83,9 @@ bool any_workers(const registration& as, const device_groups& groups) {
 
 caf::expected<registration> scaled(registration as, const worker_scaling& wanted,
                                    const device_groups& groups) {
-  if (wanted.devices.empty()) {
+  const bool elsewhere =
+      std::any_of(wanted.devices.begin(), wanted.devices.end(), [](auto d) { return d >= 0; });
+  if (wanted.devices.empty() || (groups.empty() && !elsewhere)) {
     change(as.min_workers, as.max_workers, wanted);
     as.gpu_min_workers = as.min_workers;
     as.gpu_max_workers = as.max_workers;

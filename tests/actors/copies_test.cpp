@@ -239,11 +239,13 @@ TEST_CASE_METHOD(two_gpus, "copies beyond the minimum end after a rest and come 
   advance(10min);
   CHECK(workers() == ids{{1}, {}});
   CHECK(*room[1] == 1);
-  auto texts = undisturbed(9, 20);
-  auto all = put_all(9, 20); // One more than a copy takes.
+  auto texts = undisturbed(20, 20);
+  const auto before = steps[1];
+  auto all = put_all(20, 20); // More than a copy takes.
   run();
   check_all(all, texts);
   CHECK(workers() == ids{{1}, {3}});
+  CHECK(steps[1] >= before + 20); // It has taken over some of those that waited.
   advance(61s);
   CHECK(workers() == ids{{1}, {}});
 }

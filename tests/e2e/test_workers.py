@@ -145,6 +145,17 @@ def test_a_lost_gpu_hands_its_streams_to_the_other_one(serve, expected):
     assert "copy 2: shard 0 died" in server.stop()
 
 
+def test_without_one_of_its_gpus_a_model_is_unhealthy_and_serves(serve, expected):
+    server = serve("--retry-threshold", "100", TROUPE_EMULATED_FAULT_AT="4000", TROUPE_EMULATED_FAULT_DEVICE="1",
+                   TROUPE_EMULATED_FAULT_STAYS="1")
+    for _ in range(3):  # The fault comes in one of them.
+        assert ask_all(server) == expected
+    eventually(lambda: health(server) == "Unhealthy")
+    assert ask_all(server) == expected
+    assert [worker["status"] for group in groups(server) for worker in group["workers"]] == ["READY", "LOADING"]
+    assert "cannot use the GPU again" in call(server, "GET", "/models/m")[1][0]["models"][0]["reason"]
+
+
 def test_tensor_parallel_degree_cuts_the_gpus_into_groups(serve):
     server = serve("--tensor-parallel-degree", "2", TROUPE_EMULATED_GPUS="5")
     assert workers(server) == [[1], [2]]

@@ -161,6 +161,8 @@ TEST_CASE_METHOD(routes, "ping shows the models' health", "[http][router]") {
   CHECK(status_of({model_state::loading}).body.find("PENDING") != std::string::npos);
   CHECK(status_of({model_state::ready, model_state::failed}).status == 500);
   CHECK(status_of({model_state::failed}).body.find("FAILED") != std::string::npos);
+  CHECK(status_of({model_state::degraded}).status == 200);
+  CHECK(status_of({model_state::degraded}).body.find("Unhealthy") != std::string::npos);
   CHECK(status_of({model_state::reloading}).status == 200);
   CHECK(status_of({model_state::reloading}).body.find("Unhealthy") != std::string::npos);
   state.settings.allow_multi_status = true;
