@@ -11,7 +11,7 @@ namespace troupe::models {
 namespace {
 
 /// Many times those of any model's weights.
-constexpr size_t most_values = 20'000'000;
+constexpr size_t most_values = 5'000'000;
 
 caf::error bad(const std::string& what) {
   return caf::make_error(ec::bad_model, "its pickle " + what);
