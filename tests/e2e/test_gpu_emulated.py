@@ -1,5 +1,6 @@
 """The whole server on emulated GPUs (tests/models/cuda/emulation): what needs no real kernel to be seen."""
 
+import json
 import os
 import re
 import subprocess
@@ -58,7 +59,7 @@ LOST = {"TROUPE_EMULATED_FAULT_AT": "700", "TROUPE_EMULATED_FAULT_STAYS": "1"}
 
 
 def test_the_process_ends_when_retries_are_spent_and_that_is_wanted(folder):
-    hurt = Server(folder, "--retry-threshold", "1", SERVING_FAIL_FAST="true", **LOST)
+    hurt = Server(folder, "--devices", "0", "--retry-threshold", "1", SERVING_FAIL_FAST="true", **LOST)
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         hurt.ask()
     assert hurt.process.wait(30) == 137
@@ -66,7 +67,7 @@ def test_the_process_ends_when_retries_are_spent_and_that_is_wanted(folder):
 
 
 def test_a_model_whose_retries_are_spent_may_count_as_healthy(folder):
-    hurt = Server(folder, "--retry-threshold", "1", SERVING_HEALTH_CHECK_OVERRIDE="true", **LOST)
+    hurt = Server(folder, "--devices", "0", "--retry-threshold", "1", SERVING_HEALTH_CHECK_OVERRIDE="true", **LOST)
     with pytest.raises(urllib.error.HTTPError):
         hurt.ask()
     with urllib.request.urlopen(f"http://127.0.0.1:{hurt.port}/ping", timeout=10) as ping:
