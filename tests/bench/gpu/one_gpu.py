@@ -43,7 +43,7 @@ def wanted(part):
     return True
 
 
-RATES = (30, 40, 50)  # Requests a second.
+RATES = (30, 36, 40)  # Requests a second.
 ARRIVALS_S = 10
 
 
