@@ -1,5 +1,6 @@
 #include "troupe/actors/request_sequences.hpp"
 
+#include "troupe/actors/request_answer.hpp"
 #include "troupe/actors/request_plan.hpp"
 
 namespace troupe {
