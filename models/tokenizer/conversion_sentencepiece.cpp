@@ -17,6 +17,9 @@ using piece_type = sentencepiece_model::piece_type;
 
 constexpr auto metaspace = "\u2581";
 
+/// Published ones have 5 MB; the search for merges takes seconds with the worst file of this size.
+constexpr size_t max_model_bytes = size_t{16} << 20;
+
 struct sentencepiece_file {
   fs::path source;
   sentencepiece_model model;
@@ -33,7 +36,7 @@ caf::expected<sentencepiece_file> read_file(const fs::path& folder, kind wanted,
   if (out.source.empty())
     return unconvertible(folder / *names.begin(),
                          "is missing, and there is no tokenizer.json either");
-  auto bytes = read_text(out.source, max_vocabulary_bytes);
+  auto bytes = read_text(out.source, max_model_bytes);
   if (!bytes)
     return bytes.error();
   auto model = read_sentencepiece(*bytes, out.source);
