@@ -27,7 +27,7 @@ constexpr auto classes = std::to_array<tokenizer_class>({
     {"LongformerTokenizer", convert_roberta},
     {"Qwen2Tokenizer", convert_qwen2},
     {"LlamaTokenizer", convert_llama},
-    {"CodeLlamaTokenizer", convert_llama},
+    {"CodeLlamaTokenizer", convert_code_llama},
     {"T5Tokenizer", convert_t5},
     {"XLMRobertaTokenizer", convert_xlm_roberta},
     {"BertTokenizer", convert_bert},

@@ -15,6 +15,7 @@ caf::expected<converted> convert_qwen2(older_settings settings);
 
 /// A SentencePiece model: BPE with byte fallback, and Unigram.
 caf::expected<converted> convert_llama(older_settings settings);
+caf::expected<converted> convert_code_llama(older_settings settings);
 caf::expected<converted> convert_t5(older_settings settings);
 caf::expected<converted> convert_xlm_roberta(older_settings settings);
 

@@ -140,6 +140,11 @@ json::object metaspace_part(const char* scheme, bool split) {
   return out;
 }
 
+json::array& additional_tokens(older_settings& settings) {
+  auto& listed = settings.config()["additional_special_tokens"];
+  return listed.is_array() ? listed.get_array() : listed.emplace_array();
+}
+
 const char* prepend_scheme(bool prefix, bool legacy) {
   return !prefix ? "never" : legacy ? "always" : "first";
 }
@@ -284,6 +289,24 @@ caf::expected<converted> convert_llama(older_settings settings) {
                    json::serialize(settings.config()), file->source.string()};
 }
 
+caf::expected<converted> convert_code_llama(older_settings settings) {
+  auto& listed = additional_tokens(settings);
+  for (auto [role, text] : {std::pair{"prefix_token", "\u2581<PRE>"},
+                            {"middle_token", "\u2581<MID>"},
+                            {"suffix_token", "\u2581<SUF>"},
+                            {"eot_token", "\u2581<EOT>"}}) {
+    auto named = settings.config().if_contains(role);
+    if (named == nullptr)
+      listed.emplace_back(text);
+    else if (!named->is_null())
+      listed.emplace_back(*named);
+  }
+  // This class knows neither key.
+  settings.config()["legacy"] = true;
+  settings.config()["add_prefix_space"] = true;
+  return convert_llama(std::move(settings));
+}
+
 caf::expected<converted> convert_t5(older_settings settings) {
   for (auto [role, text] :
        {std::pair{"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}})
@@ -302,16 +325,14 @@ caf::expected<converted> convert_t5(older_settings settings) {
   for (const auto& p : file->model.pieces)
     if (auto failed = words.add(p.text, p.score, file->source))
       return failed;
-  auto& listed = settings.config()["additional_special_tokens"];
-  if (!listed.is_array())
-    listed = json::array{};
+  auto& listed = additional_tokens(settings);
   // Where the folder lists some of them itself, it lists them all.
   const bool names_them = json::serialize(listed).find("<extra_id_") != std::string::npos;
   for (int64_t i = extra_ids; i-- > 0;)
     if (auto failed = words.add("<extra_id_" + std::to_string(i) + ">", 0, file->source))
       return failed;
   for (int64_t i = 0; i < extra_ids && !names_them; ++i)
-    listed.get_array().emplace_back("<extra_id_" + std::to_string(i) + ">");
+    listed.emplace_back("<extra_id_" + std::to_string(i) + ">");
   auto made = assembly::of(settings, words.known, added_by(file->model), file->source);
   if (!made)
     return made.error();

@@ -22,9 +22,9 @@ const fs::path goldens = fs::path{TROUPE_GOLDEN_DIR} / "conversion";
 /// As EVERY in make_conversion_goldens.py.
 constexpr size_t every = 5;
 
-const std::vector<std::string> folders = {"gpt2",        "gpt2_bos",  "roberta",     "qwen2",
-                                          "llama",       "llama_new", "llama_plain", "t5",
-                                          "xlm_roberta", "bert",      "bert_cased"};
+const std::vector<std::string> folders = {"gpt2",  "gpt2_bos",    "roberta",     "qwen2",
+                                          "llama", "llama_new",   "llama_plain", "code_llama",
+                                          "t5",    "xlm_roberta", "bert",        "bert_cased"};
 
 std::string decoded(const tokenizer& tok, const std::vector<int32_t>& ids) {
   test::hasher h;
