@@ -9,6 +9,7 @@
 
 #include "troupe/models/decoder_model.hpp"
 #include "troupe/models/placement.hpp"
+#include "troupe/models/tokenizer/conversion.hpp"
 
 namespace troupe::models {
 
@@ -74,6 +75,20 @@ void refuse(folder_report& report, const caf::error& why) {
   report.problem = code_of(why);
 }
 
+/// Older forms are converted, as loading would do, because only that tells whether they can be.
+caf::error find_tokenizer(folder_report& report) {
+  std::error_code ignored;
+  if (fs::exists(fs::path{report.folder} / "tokenizer.json", ignored)) {
+    report.tokenizer = "tokenizer.json";
+    return {};
+  }
+  auto made = tokenizing::convert(report.folder);
+  if (!made)
+    return made.error();
+  report.tokenizer = "made of " + fs::path{made->source}.filename().string();
+  return {};
+}
+
 void describe_weights(folder_report& report, const decoder_model& model) {
   std::map<tensor_type, uint64_t> by_type;
   std::set<std::string> used;
@@ -98,7 +113,7 @@ folder_report inspect_folder(const std::string& folder) {
   folder_report report;
   report.folder = folder;
   std::error_code ignored;
-  report.has_tokenizer = fs::exists(fs::path{folder} / "tokenizer.json", ignored);
+  const auto no_tokenizer = find_tokenizer(report);
   report.has_chat_template = fs::exists(fs::path{folder} / "chat_template.jinja", ignored);
   if (auto json = json_file::open((fs::path{folder} / "tokenizer_config.json").string()))
     report.has_chat_template = report.has_chat_template || json->has("chat_template");
@@ -125,11 +140,8 @@ folder_report inspect_folder(const std::string& folder) {
     return report;
   }
   describe_weights(report, **opened);
-  if (!report.has_tokenizer) {
-    refuse(report,
-           caf::make_error(ec::bad_model, "'" + folder +
-                                              "' has no tokenizer.json: save the tokenizer with "
-                                              "transformers' save_pretrained (a fast tokenizer)"));
+  if (no_tokenizer) {
+    refuse(report, no_tokenizer);
     return report;
   }
   report.supported = true;
@@ -158,7 +170,7 @@ std::string render(const folder_report& r) {
       weights += " (" + std::to_string(r.unused_tensors) + " of them not used)";
     line("weights", weights);
   }
-  line("tokenizer", std::string{r.has_tokenizer ? "tokenizer.json" : "none"} +
+  line("tokenizer", (r.tokenizer.empty() ? "none" : r.tokenizer) +
                         (r.has_chat_template ? ", chat template" : ", no chat template"));
   for (const auto& m : r.memory)
     line("memory " + m.dtype, bytes_text(m.weight_bytes) + " weights, " +

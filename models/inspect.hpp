@@ -33,7 +33,7 @@ struct folder_report {
   uint64_t stored_bytes = 0;
   uint32_t tensors = 0;
   uint32_t unused_tensors = 0; ///< In the files, but not part of the model.
-  bool has_tokenizer = false;
+  std::string tokenizer; ///< "tokenizer.json", "made of vocab.json"; empty without a usable one.
   bool has_chat_template = false;
   std::vector<memory_estimate> memory;
 };

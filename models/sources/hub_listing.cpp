@@ -14,9 +14,9 @@ namespace {
 constexpr auto small_files = std::to_array<std::string_view>(
     {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
      "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
-     "merges.txt", "spiece.model", "chat_template.jinja", "chat_template.json",
-     "adapter_config.json", "serving.properties", "model.safetensors.index.json",
-     "pytorch_model.bin.index.json"});
+     "merges.txt", "spiece.model", "sentencepiece.bpe.model", "chat_template.jinja",
+     "chat_template.json", "adapter_config.json", "serving.properties",
+     "model.safetensors.index.json", "pytorch_model.bin.index.json"});
 
 bool is_weights(std::string_view path) {
   return path.ends_with(".safetensors") && path.find('/') == std::string_view::npos &&

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "troupe/models/tokenizer/conversion.hpp"
 #include "troupe/models/tokenizer/files.hpp"
 #include "troupe/models/tokenizer/rust.hpp"
 #include "troupe/models/tokenizer/settings.hpp"
@@ -123,16 +124,6 @@ caf::expected<tokenizer_ptr> tokenizer::assemble(std::string_view json, const st
 }
 
 caf::expected<tokenizer_ptr> tokenizer::open(const std::filesystem::path& folder) {
-  auto path = folder / "tokenizer.json";
-  std::error_code failed;
-  if (!std::filesystem::exists(path, failed))
-    return caf::make_error(ec::bad_model,
-                           "the model folder has no tokenizer: " + path.string() +
-                               " is missing; save it with transformers: AutoTokenizer."
-                               "from_pretrained(FOLDER).save_pretrained(FOLDER)");
-  auto json = tokenizing::read_text(path);
-  if (!json)
-    return json.error();
   auto config_path = folder / "tokenizer_config.json";
   auto config = tokenizing::read_text_if_there(config_path);
   if (!config)
@@ -141,10 +132,27 @@ caf::expected<tokenizer_ptr> tokenizer::open(const std::filesystem::path& folder
   auto map = tokenizing::read_text_if_there(map_path);
   if (!map)
     return map.error();
+  auto path = folder / "tokenizer.json";
+  auto name = path.string();
+  std::string json;
+  std::error_code failed;
+  if (std::filesystem::exists(path, failed)) {
+    auto text = tokenizing::read_text(path);
+    if (!text)
+      return text.error();
+    json = std::move(*text);
+  } else {
+    auto older = tokenizing::convert(folder, *config, *map);
+    if (!older)
+      return older.error();
+    json = std::move(older->json);
+    *config = std::move(older->config);
+    name = "what was made of " + older->source;
+  }
   auto settings = tokenizing::read_settings(*config, config_path.string(), *map, map_path.string());
   if (!settings)
     return settings.error();
-  return assemble(*json, path.string(), std::move(*settings));
+  return assemble(json, name, std::move(*settings));
 }
 
 caf::expected<tokenizer_ptr> tokenizer::parse(std::string_view tokenizer_json,

@@ -69,7 +69,8 @@ class tokenizer {
 public:
   /// Reads tokenizer.json, tokenizer_config.json and special_tokens_map.json of a model folder; the
   /// last two may be missing. As in transformers, tokenizer.json alone says which special tokens
-  /// encoding adds, and tokens that only the other two know are appended to the vocabulary.
+  /// encoding adds, and tokens that only the other two know are appended to the vocabulary. Without
+  /// a tokenizer.json one is made in memory of older files (conversion.hpp).
   /// Errors: ec::bad_model, naming the file and the remedy.
   static caf::expected<tokenizer_ptr> open(const std::filesystem::path& folder);
 

@@ -4,6 +4,11 @@ import json
 import pathlib
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/models"
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value))
 
 
 def byte_letters():
@@ -69,14 +74,14 @@ def make_byte_model(folder, golden="llama", properties=None):
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("config.json", "model.safetensors"):
         (folder / file).symlink_to(GOLDEN / golden / file)
-    (folder / "tokenizer.json").write_text(json.dumps(byte_tokenizer()))
+    write_json(folder / "tokenizer.json", byte_tokenizer())
     (folder / "tokenizer_config.json").write_text(
         json.dumps(
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",
                 "bos_token": "<s>",
                 "eos_token": "</s>",
-                "chat_template": "{% for m in messages %}{{ m['content'] }}\n{% endfor %}",
+                "chat_template": TEMPLATE,
             }
         )
     )

@@ -168,7 +168,8 @@ TEST_CASE("options out of range are refused", "[models][configuration]") {
   CHECK(contains(problem([](auto& o) { o.shards = 4; }),
                  "3 layers, which cannot be split over 4 shards"));
   CHECK(contains(problem([](auto& o) { o.shards = 0; }), "0 shards"));
-  CHECK(contains(problem([](auto& o) { o.kv_block_tokens = 12; }), "option.kv_block_tokens to 8, 16 or 32"));
+  CHECK(contains(problem([](auto& o) { o.kv_block_tokens = 12; }),
+                 "option.kv_block_tokens to 8, 16 or 32"));
   CHECK(contains(problem([](auto& o) { o.kv_cache_bytes = 1; }), "does not hold one block"));
 }
 
@@ -267,6 +268,14 @@ TEST_CASE("inspect says what a folder is, what it takes, and why it cannot be se
   folder.copy_from(golden_model("qwen3"));
   folder.write("tokenizer.json", "{}");
   CHECK(inspect_folder(folder.path()).supported);
+  std::filesystem::remove(folder / "tokenizer.json");
+  CHECK(contains(inspect_folder(folder.path()).reason, "tokenizer.json is missing"));
+  folder.copy_from(TROUPE_GOLDEN_DIR "/conversion/gpt2");
+  report = inspect_folder(folder.path());
+  CHECK(report.supported);
+  CHECK(contains(render(report), "made of vocab.json"));
+  folder.write("merges.txt", "a b c\n");
+  CHECK(contains(inspect_folder(folder.path()).reason, "merges.txt line 1"));
   folder.replace("config.json", "Qwen3ForCausalLM", "SomethingElse");
   report = inspect_folder(folder.path());
   CHECK(!report.supported);

@@ -11,7 +11,10 @@
 #include "troupe/models/tokenizer/stream_decoder.hpp"
 #include "troupe/models/tokenizer/tokenizer.hpp"
 
+#include "golden_strings.hpp"
+
 using namespace troupe;
+using namespace troupe::test;
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
@@ -27,64 +30,6 @@ std::string read(const fs::path& path) {
   text << in.rdbuf();
   return text.str();
 }
-
-struct hard_string {
-  std::string category;
-  std::string text;
-};
-
-const std::vector<hard_string>& strings() {
-  static const auto all = [] {
-    std::vector<hard_string> out;
-    auto groups = json::parse(read(goldens / "strings.json"));
-    for (auto& group : groups.as_object())
-      for (auto& text : group.value().as_array())
-        out.push_back({std::string{group.key()}, json::value_to<std::string>(text)});
-    return out;
-  }();
-  return all;
-}
-
-/// FNV-1a over 32-bit words, as in make_tokenizer_goldens.py.
-class hasher {
-public:
-  void word(uint32_t w) { h_ = (h_ ^ w) * 0x100000001b3u; }
-  template <class T>
-  void words(const std::vector<T>& values) {
-    for (auto v : values)
-      word(static_cast<uint32_t>(static_cast<int32_t>(v)));
-  }
-  template <class T>
-  void list(const std::vector<T>& values) {
-    word(static_cast<uint32_t>(values.size()));
-    words(values);
-  }
-  void text(std::string_view s) {
-    word(static_cast<uint32_t>(s.size()));
-    for (unsigned char c : s)
-      word(c);
-  }
-  void all(const encoding& e) {
-    list(e.ids);
-    list(e.type_ids);
-    list(e.special);
-    list(e.words);
-    list(e.sequences);
-    word(static_cast<uint32_t>(2 * e.offsets.size()));
-    for (auto& [begin, end] : e.offsets) {
-      word(begin);
-      word(end);
-    }
-  }
-  std::string str() const {
-    std::ostringstream out;
-    out << std::hex << h_;
-    return out.str();
-  }
-
-private:
-  uint64_t h_ = 0xcbf29ce484222325u;
-};
 
 std::string streamed(const tokenizer_ptr& tok, const std::vector<int32_t>& ids, bool skip) {
   stream_decoder stream{tok, skip};
@@ -112,30 +57,10 @@ std::string decoded(const tokenizer_ptr& tok, const std::vector<int32_t>& ids, s
   return h.str();
 }
 
-/// The same random lists as in make_tokenizer_goldens.py.
-class random_lists {
-public:
-  explicit random_lists(size_t limit) : limit_(limit) {}
-  std::vector<int32_t> next() {
-    std::vector<int32_t> ids(1 + draw(16));
-    for (auto& id : ids)
-      id = static_cast<int32_t>(draw(limit_));
-    return ids;
-  }
-
-private:
-  size_t draw(size_t n) {
-    x_ = x_ * 6364136223846793005u + 1442695040888963407u;
-    return (x_ >> 33) % n;
-  }
-  size_t limit_;
-  uint64_t x_ = 1;
-};
-
 void compare(const tokenizer_ptr& tok, const fs::path& expected_path) {
   std::ifstream expected{expected_path};
   REQUIRE(expected);
-  auto& all = strings();
+  auto& all = golden_strings();
   size_t broken = 0;
   for (size_t i = 0; i < all.size(); ++i) {
     auto& [category, text] = all[i];
@@ -174,7 +99,7 @@ TEST_CASE("the hard strings are many, and none is a digit variant of another",
           "[models][tokenizer][golden]") {
   std::set<std::string> shapes;
   size_t digits = 0;
-  for (auto& [category, text] : strings()) {
+  for (auto& [category, text] : golden_strings()) {
     auto shape = text;
     for (auto& c : shape)
       if (c >= '0' && c <= '9')
@@ -183,7 +108,7 @@ TEST_CASE("the hard strings are many, and none is a digit variant of another",
     digits += category == "digits";
   }
   CHECK(digits == 300);
-  CHECK(strings().size() - digits >= 2000);
+  CHECK(golden_strings().size() - digits >= 2000);
 }
 
 TEST_CASE("encoding and decoding equal Python's tokenizers on every hard string",
@@ -205,7 +130,7 @@ TEST_CASE("the default model's tokenizer equals Python's on every hard string",
   auto tok = tokenizer::open(smollm2);
   REQUIRE(tok);
   compare(*tok, goldens / "smollm2" / "expected.txt");
-  for (auto& [category, text] : strings()) {
+  for (auto& [category, text] : golden_strings()) {
     if (category != "digits")
       continue;
     auto ids = (*tok)->encode(text, false);
