@@ -88,7 +88,7 @@ std::string man_page(const CLI::App& app) {
   for (const auto* command : commands)
     out += ".B troupe " + plain(command->get_name()) + "\n[OPTIONS] [PATH]\n.br\n";
   out += ".SH DESCRIPTION\n"
-         "One program serves models (folders with config.json, *.safetensors and tokenizer.json, "
+         "One program serves models (folders with config.json, weights and a tokenizer, "
          "archives "
          "of such, or ids of the Hugging Face hub) over HTTP in the LMI and OpenAI dialects, "
          "answers one prompt in the terminal, or says what a folder is "

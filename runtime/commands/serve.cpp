@@ -283,7 +283,7 @@ void add_serve(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand("serve", "Serves a model folder over HTTP");
   auto given = std::make_shared<arguments>();
   sub->add_option("path", given->path,
-                  "Model: a folder (config.json, *.safetensors, tokenizer.json), an archive of "
+                  "Model: a folder (config.json, weights, tokenizer), an archive of "
                   "one, or an id of "
                   "the hub; when left out: what -m, -s, config.properties or HF_MODEL_ID say")
       ->type_name("PATH");
