@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "troupe/models/loading/complaint.hpp"
 #include "troupe/models/loading/pickle.hpp"
 #include "troupe/models/loading/zip_directory.hpp"
 
@@ -24,18 +25,6 @@ constexpr std::array<std::pair<std::string_view, tensor_type>, 10> storages = {{
     {"torch.ByteStorage", tensor_type::u8},
     {"torch.BoolStorage", tensor_type::boolean},
 }};
-
-/// Builds the sentences of one file's errors.
-struct complaint {
-  const std::string& path;
-
-  caf::error operator()(const std::string& what) const {
-    return caf::make_error(ec::bad_model, "'" + path + "': " + what);
-  }
-  caf::error operator()(std::string_view tensor, const std::string& what) const {
-    return (*this)("tensor '" + std::string{tensor} + "' " + what);
-  }
-};
 
 /// The archive's files by their names below its own folder.
 class archive {

@@ -7,6 +7,8 @@
 
 #include <simdjson.h>
 
+#include "troupe/models/loading/complaint.hpp"
+
 namespace troupe::models {
 
 namespace {
@@ -36,18 +38,6 @@ constexpr std::array<type_entry, 16> types = {{{"BOOL", 1},
                                                {"I64", 8},
                                                {"U64", 8}}};
 static_assert(types.size() == static_cast<size_t>(tensor_type::u64) + 1);
-
-/// Builds the sentences of one file's errors.
-struct complaint {
-  const std::string& path;
-
-  caf::error operator()(const std::string& what) const {
-    return caf::make_error(ec::bad_model, "'" + path + "': " + what);
-  }
-  caf::error operator()(std::string_view tensor, const std::string& what) const {
-    return (*this)("tensor '" + std::string{tensor} + "' " + what);
-  }
-};
 
 /// Where a tensor lies, relative to the end of the header.
 struct extent {

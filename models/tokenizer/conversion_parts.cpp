@@ -189,6 +189,18 @@ void older_settings::role_by_default(const char* role, std::string_view text) {
     config_[role] = json::string_view{text.data(), text.size()};
 }
 
+void older_settings::fairseq_roles_by_default() {
+  for (auto [role, text] : {std::pair{"bos_token", "<s>"},
+                            {"eos_token", "</s>"},
+                            {"sep_token", "</s>"},
+                            {"cls_token", "<s>"},
+                            {"unk_token", "<unk>"},
+                            {"pad_token", "<pad>"},
+                            {"mask_token", "<mask>"}})
+    role_by_default(role, text);
+  strips_before("mask_token");
+}
+
 void older_settings::strips_before(const char* role) {
   stripping_.emplace_back(role);
 }

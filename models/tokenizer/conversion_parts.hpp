@@ -65,6 +65,8 @@ public:
 
   /// Gives a role the text that its class has for it, where no file names the role.
   void role_by_default(const char* role, std::string_view text);
+  /// The roles of fairseq's models (RoBERTa, XLM-R), and that <mask> takes the space before it.
+  void fairseq_roles_by_default();
   /// Has a role's token take in the white space before it, where a file gives no flags.
   void strips_before(const char* role);
 

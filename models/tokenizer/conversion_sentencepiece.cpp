@@ -350,15 +350,7 @@ caf::expected<converted> convert_t5(older_settings settings) {
 }
 
 caf::expected<converted> convert_xlm_roberta(older_settings settings) {
-  for (auto [role, text] : {std::pair{"bos_token", "<s>"},
-                            {"eos_token", "</s>"},
-                            {"sep_token", "</s>"},
-                            {"cls_token", "<s>"},
-                            {"unk_token", "<unk>"},
-                            {"pad_token", "<pad>"},
-                            {"mask_token", "<mask>"}})
-    settings.role_by_default(role, text);
-  settings.strips_before("mask_token");
+  settings.fairseq_roles_by_default();
   auto file =
       read_file(settings.folder(), kind::unigram, {"sentencepiece.bpe.model", "tokenizer.model"});
   if (!file)
