@@ -7,6 +7,7 @@
 #include <set>
 
 #include "troupe/models/tokenizer/files.hpp"
+#include "troupe/models/tokenizer/token_text.hpp"
 
 namespace troupe::tokenizing {
 
@@ -22,15 +23,6 @@ constexpr std::array<const char*, 7> roles = {"bos_token", "eos_token", "unk_tok
 constexpr std::array<const char*, 2> more_roles = {"additional_special_tokens",
                                                    "extra_special_tokens"};
 
-std::string text_of_value(const json::value& v) {
-  if (auto text = v.if_string())
-    return {text->data(), text->size()};
-  if (auto object = v.if_object())
-    if (auto content = object->if_contains("content"); content && content->is_string())
-      return {content->get_string().data(), content->get_string().size()};
-  return {};
-}
-
 bool flag_in(const json::object& from, const char* key, bool otherwise) {
   auto v = from.if_contains(key);
   return v != nullptr && v->is_bool() ? v->get_bool() : otherwise;
@@ -38,7 +30,7 @@ bool flag_in(const json::object& from, const char* key, bool otherwise) {
 
 added_token token_in(const json::object& from, bool special_by_default) {
   added_token t;
-  t.text = text_of_value(from);
+  t.text = token_text(from);
   t.special = flag_in(from, "special", special_by_default);
   t.single_word = flag_in(from, "single_word", false);
   t.lstrip = flag_in(from, "lstrip", false);
@@ -51,11 +43,11 @@ std::set<std::string> special_texts(const json::object& config) {
   std::set<std::string> out;
   for (auto key : roles)
     if (auto v = config.if_contains(key))
-      out.insert(text_of_value(*v));
+      out.insert(token_text(*v));
   for (auto key : more_roles)
     if (auto v = config.if_contains(key); v && v->is_array())
       for (auto& item : v->get_array())
-        out.insert(text_of_value(item));
+        out.insert(token_text(item));
   return out;
 }
 
@@ -207,7 +199,7 @@ void older_settings::strips_before(const char* role) {
 
 std::string older_settings::text_of(const char* role) const {
   auto v = config_.if_contains(role);
-  return v == nullptr ? std::string{} : text_of_value(*v);
+  return v == nullptr ? std::string{} : token_text(*v);
 }
 
 bool older_settings::flag(const char* key, bool otherwise) const {
@@ -236,7 +228,7 @@ std::vector<added_token> older_settings::added(std::vector<added_token> model) c
   }
   auto add_special = [&](const json::value& v, bool strips) {
     added_token t;
-    t.text = text_of_value(v);
+    t.text = token_text(v);
     t.lstrip = strips;
     const bool known =
         listed.count(t.text) > 0 || (v.is_string() && !strips && places.count(t.text) > 0);

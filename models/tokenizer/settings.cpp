@@ -7,6 +7,8 @@
 
 #include <boost/json.hpp>
 
+#include "troupe/models/tokenizer/token_text.hpp"
+
 namespace troupe::tokenizing {
 
 namespace json = boost::json;
@@ -48,16 +50,6 @@ caf::expected<json::object> parse_object(std::string_view text, const std::strin
   if (!value->is_object())
     return caf::make_error(ec::bad_model, name + " does not hold a JSON object");
   return std::move(value->as_object());
-}
-
-/// A token is written as its text or as an object with `content`.
-std::string token_text(const json::value& v) {
-  if (auto text = v.if_string())
-    return {text->data(), text->size()};
-  if (auto object = v.if_object())
-    if (auto content = object->if_contains("content"); content && content->is_string())
-      return {content->get_string().data(), content->get_string().size()};
-  return {};
 }
 
 void read_roles(const json::object& from, special_roles& roles) {
