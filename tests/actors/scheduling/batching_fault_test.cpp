@@ -3,16 +3,7 @@
 using namespace troupe;
 using namespace troupe::scheduling;
 using test::rig;
-
-namespace {
-
-batching_limits with(std::function<void(batching_limits&)> change) {
-  auto l = rig::small_limits();
-  change(l);
-  return l;
-}
-
-} // namespace
+using test::with;
 
 TEST_CASE("of a failing step only the culprit ends", "[actors][batching][fault]") {
   auto early = GENERATE(true, false);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <catch2/catch.hpp>
+#include <functional>
 
 #include <deque>
 #include <map>
@@ -282,5 +283,13 @@ private:
   fake_trouble trouble_;
   uint32_t epoch_ = 0;
 };
+
+/// The small limits, changed.
+inline scheduling::batching_limits
+with(const std::function<void(scheduling::batching_limits&)>& change) {
+  auto l = rig::small_limits();
+  change(l);
+  return l;
+}
 
 } // namespace troupe::test
