@@ -53,6 +53,7 @@ CAF_ADD_ATOM(troupe, troupe, drain_atom, "drain")
 CAF_ADD_ATOM(troupe, troupe, reserve_atom, "reserve")
 CAF_ADD_ATOM(troupe, troupe, route_atom, "route")
 CAF_ADD_ATOM(troupe, troupe, collect_atom, "collect")
+CAF_ADD_ATOM(troupe, troupe, landing_atom, "landing")
 CAF_ADD_ATOM(troupe, troupe, scale_atom, "scale")
 CAF_ADD_ATOM(troupe, troupe, idle_atom, "idle")
 
@@ -145,6 +146,8 @@ using scheduler_actor = caf::typed_actor<
     caf::reacts_to<park_atom, sequence_id>, caf::reacts_to<resume_atom, sequence_id>,
     // From the last shard.
     caf::reacts_to<step_result>,
+    // From the last shard's device: a step is over, its result comes as soon as it is collected.
+    caf::reacts_to<landing_atom, step_id>,
     // From a shard: that step failed there. Its rows are retried in halves.
     caf::reacts_to<fault_atom, epoch_id, step_id, caf::error>,
     // From the model: a shard died; everything running counts as preempted until new shards come.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <thread>
 #include <utility>
 
 #include "troupe/actors/scheduling/departure.hpp"
@@ -12,6 +13,8 @@ namespace {
 
 using std::chrono::duration;
 using telemetry::actor_kind;
+
+constexpr std::chrono::microseconds longest_landing{100};
 
 double seconds(caf::actor_clock::duration_type span) {
   return duration<double>(span).count();
@@ -312,6 +315,18 @@ void take_result(scheduler_ptr self, step_result& result) {
   report(self);
 }
 
+/// A sleeping thread takes longer to wake than the shard to collect: it wakes meanwhile, and stays
+/// awake until the result is here.
+void await_landing(scheduler_ptr self, step_id id) {
+  using clock = std::chrono::steady_clock;
+  const auto& started = self->state.started;
+  if (std::none_of(started.begin(), started.end(), [&](const auto& x) { return x.first == id; }))
+    return;
+  const auto latest = clock::now() + longest_landing;
+  while (self->mailbox().empty() && clock::now() < latest)
+    std::this_thread::yield();
+}
+
 void take_fault(scheduler_ptr self, epoch_id epoch, step_id id, const caf::error& reason) {
   auto& state = self->state;
   // A shard that lost its device is about to die; its end voids everything at once.
@@ -433,6 +448,10 @@ scheduler_actor::behavior_type scheduler(scheduler_ptr self, scheduler_options o
       [self](step_result& result) {
         count_handled(self);
         take_result(self, result);
+      },
+      [self](landing_atom, step_id id) {
+        count_handled(self);
+        await_landing(self, id);
       },
       [self](fault_atom, epoch_id epoch, step_id id, const caf::error& reason) {
         count_handled(self);

@@ -130,14 +130,20 @@ bool is_well_formed(const step& s) {
          std::all_of(s.starts.begin(), s.starts.end(), sound);
 }
 
-/// Tells the shard, from whatever thread the device uses, that a step is over. Holds no reference:
-/// the shard owns the stage that keeps this.
+/// Tells the shard, from whatever thread the device uses, that a step is over, and the scheduler
+/// that its result lands soon. Holds no reference: the shard owns the stage that keeps this.
 models::step_completion notify(shard_ptr self, epoch_id epoch, step_id id) {
-  return [where = self->address(), metrics = self->state.options.metrics, epoch, id] {
-    if (auto shard = caf::actor_cast<caf::actor>(where)) {
+  return [where = self->address(), answered = self->state.scheduler.address(),
+          metrics = self->state.options.metrics, epoch, id] {
+    if (auto shard = caf::actor_cast<shard_actor>(where)) {
       if (metrics)
         metrics->sent(actor_kind::shard);
       caf::anon_send(shard, collect_atom_v, epoch, id);
+    }
+    if (auto scheduler = caf::actor_cast<result_receiver>(answered)) {
+      if (metrics)
+        metrics->sent(actor_kind::scheduler);
+      caf::anon_send(scheduler, landing_atom_v, id);
     }
   };
 }

@@ -35,8 +35,9 @@ struct shard_event {
 using activation_receiver = caf::typed_actor<caf::reacts_to<epoch_id, step_id, models::activation>>;
 
 /// What a shard needs of its scheduler.
-using result_receiver = caf::typed_actor<caf::reacts_to<step_result>,
-                                         caf::reacts_to<fault_atom, epoch_id, step_id, caf::error>>;
+using result_receiver =
+    caf::typed_actor<caf::reacts_to<step_result>, caf::reacts_to<landing_atom, step_id>,
+                     caf::reacts_to<fault_atom, epoch_id, step_id, caf::error>>;
 
 /// What a shard is spawned with.
 struct shard_options {

@@ -154,8 +154,8 @@ size_t cuda_backend::begin_step(const step_layout& layout) {
   check(cudaSetDevice(static_cast<int>(options_.device)), "opening the GPU");
   recordings_.abandon(stream_.get());
   record_ = take_record();
-  record_->begun.record(stream_.get());
   if (layout.tokens.empty()) {
+    record_->begun.record(stream_.get());
     record_->draws.clear();
     record_->on_host.clear();
     record_->picked = 0;
@@ -183,7 +183,7 @@ void cuda_backend::upload(const step_layout& layout) {
     input_ = device_buffer{};
     input_ = device_buffer{places_.bytes * 2};
   }
-  record_->begun.record(stream_.get()); // Anew: the host's share so far is not the device's.
+  record_->begun.record(stream_.get()); // Here: the host's share so far is not the device's.
   check(
       cudaMemcpyAsync(input_.data(), memory, places_.bytes, cudaMemcpyHostToDevice, stream_.get()),
       "copying the step to the device");

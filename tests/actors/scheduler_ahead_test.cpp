@@ -41,7 +41,9 @@ TEST_CASE_METHOD(device_fixture, "a result starts the next step before its token
   end_step();
   run();
   end_step();
-  step(shards[0]); // collects and answers
+  CHECK(awaits<landing_atom, step_id>(brain));
+  step(shards[0]);      // collects and answers
+  REQUIRE(step(brain)); // the result is here already
   REQUIRE(step(brain));
   CHECK(awaits<troupe::step>(shards[0]));
   CHECK(awaits<token_batch>(ear));
@@ -59,6 +61,7 @@ TEST_CASE_METHOD(device_fixture, "whoever waits in the mailbox joins before the 
   run();
   end_step();
   step(shards[0]);
+  REQUIRE(step(brain)); // hears that a result lands
   auto before = numbers->step_rows.sum();
   tell(brain, finish_atom_v, a);
   REQUIRE(step(brain)); // the result, with the cancellation behind it
@@ -66,6 +69,23 @@ TEST_CASE_METHOD(device_fixture, "whoever waits in the mailbox joins before the 
   run_deferred();
   CHECK(of(a).end == sequence_end::finished);
   CHECK(numbers->step_rows.sum() == before);
+  expect_idle();
+}
+
+TEST_CASE_METHOD(device_fixture, "a result that was announced and does not come holds nobody up",
+                 "[actors][scheduler][ahead]") {
+  start(1);
+  auto a = submit(words(1, 5), 3);
+  run();
+  end_step();
+  REQUIRE(step(brain)); // waits in vain: the shard has not collected yet
+  CHECK_FALSE(awaits<troupe::step>(shards[0]));
+  tell(brain, landing_atom_v, step_id{4711});
+  REQUIRE(step(brain)); // nothing of that name runs
+  auto b = submit(words(2, 5), 3);
+  run_deferred();
+  expect_complete(a);
+  expect_complete(b);
   expect_idle();
 }
 

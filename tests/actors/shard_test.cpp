@@ -27,6 +27,7 @@ activation_receiver::behavior_type next_shard(activation_receiver::pointer,
 result_receiver::behavior_type results(result_receiver::pointer, std::shared_ptr<outbox> box) {
   return {
       [box](const step_result& r) { box->results.push_back(r.id); },
+      [](landing_atom, step_id) {},
       [box](fault_atom, epoch_id, step_id id, const caf::error& e) {
         box->faults.emplace_back(id, e);
       },
