@@ -12,15 +12,19 @@ caf::expected<text_tools> open_text(const model_spec& spec) {
   if (spec.load.dummy && spec.load.folder.empty()) {
     tools.tok = byte_tokenizer();
     tools.chat = byte_chat_template();
-    return tools;
+  } else {
+    auto tok = tokenizer::open(spec.load.folder);
+    if (!tok)
+      return std::move(tok.error());
+    tools.tok = std::move(*tok);
   }
-  auto tok = tokenizer::open(spec.load.folder);
-  if (!tok)
-    return std::move(tok.error());
-  auto chat = chat_template::open(spec.load.folder, **tok);
+  if (tools.chat && spec.chat_template.empty())
+    return tools;
+  auto chat = spec.chat_template.empty()
+                  ? chat_template::open(spec.load.folder, *tools.tok)
+                  : chat_template::open_file(spec.chat_template, *tools.tok);
   if (!chat)
     return std::move(chat.error());
-  tools.tok = std::move(*tok);
   tools.chat = std::move(*chat);
   return tools;
 }

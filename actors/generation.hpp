@@ -165,6 +165,7 @@ struct model_spec {
   uint32_t retry_threshold = 0;     ///< Shard deaths survived before the model counts as failed.
   uint32_t loading_timeout_ms = 240'000;
   bool trust_request_template = false;
+  std::string chat_template; ///< File in place of the templates in the folder; empty: those.
   bool prefix_cache = true;         ///< Share KV blocks of prompts that begin alike.
   registration registered{};
   /// Calls (requests with the same id) that run together, nobody joining them; 0 = continuous

@@ -88,8 +88,8 @@ TROUPE_INSPECT(replica_report, x.replica, x.phase, x.scheduler, x.bytes_done, x.
                x.problem)
 TROUPE_INSPECT(model_route, x.name, x.version, x.actor, x.ready, x.at_startup, x.refusal)
 TROUPE_INSPECT(model_spec, x.name, x.load, x.queue_limit, x.tokenizer_threads, x.retry_threshold,
-               x.loading_timeout_ms, x.trust_request_template, x.prefix_cache, x.registered,
-               x.call_batch, x.call_delay_ms)
+               x.loading_timeout_ms, x.trust_request_template, x.chat_template, x.prefix_cache,
+               x.registered, x.call_batch, x.call_delay_ms)
 TROUPE_INSPECT(model_status, x.name, x.folder, x.architecture, x.state, x.problem, x.context,
                x.vocabulary, x.queued, x.running, x.load_progress, x.since_unix,
                x.has_chat_template, x.registered, x.queue_limit, x.groups)

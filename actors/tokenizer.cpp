@@ -106,7 +106,7 @@ caf::expected<std::string> render_prompt(const text_tools& tools, const prompt& 
   if (!chat)
     return caf::make_error(ec::template_failed,
                            std::string{"this model has no chat template: send a plain prompt, or "
-                                       "put a chat_template into its tokenizer_config.json"});
+                                       "start the server with --chat-template FILE"});
   auto text = render(*chat, p, p.add_generation_prompt);
   if (!text && p.add_generation_prompt && text.error() == caf::make_error(ec::template_failed)) {
     if (auto plain = render(*chat, p, false))

@@ -13,7 +13,7 @@ constexpr auto server_keys = std::to_array<std::string_view>(
 constexpr auto model_keys = std::to_array<std::string_view>(
     {"translatorFactory", "translator", "application", "option.pythonExecutable",
      "option.enable_venv", "option.env", "option.bedrock_compat", "option.multi_gpu",
-     "option.waiting_steps", "option.async_mode", "option.normalize", "option.chat_template",
+     "option.waiting_steps", "option.async_mode", "option.normalize",
      "option.enable_auto_tool_choice", "option.tool_call_parser"});
 
 constexpr auto adapter_keys = std::to_array<std::string_view>(

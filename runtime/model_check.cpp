@@ -49,7 +49,11 @@ void look_around(model_report& report) {
     report.findings.push_back(
         {weight::warning,
          "adapters/: adapters are not available; the model is served without them"});
-  if (!report.folder.has_chat_template && report.folder.supported)
+  const auto& own_template = report.model.spec.chat_template;
+  if (!own_template.empty() && !fs::is_regular_file(own_template, code))
+    report.findings.push_back(
+        {weight::error, "option.chat_template: there is no file " + own_template});
+  if (own_template.empty() && !report.folder.has_chat_template && report.folder.supported)
     report.findings.push_back(
         {weight::note, "there is no chat template, so chat requests are refused; prompts work"});
 }

@@ -22,6 +22,16 @@ uint32_t cores() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
+/// A relative path means the model folder, or else the working directory.
+std::string template_file(const std::string& said, const fs::path& folder) {
+  if (said.empty())
+    return {};
+  std::error_code code; // What cannot be looked at is said where it is read.
+  if (const auto in_folder = folder / said; fs::is_regular_file(in_folder, code))
+    return in_folder.string();
+  return fs::absolute(said, code).string();
+}
+
 /// The variable's value, empty when it is unset.
 std::string variable(const config::environment& variables, std::string_view name) {
   auto at = variables.find(name);
@@ -283,6 +293,7 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.loading_timeout_ms =
       static_cast<uint32_t>(model.duration("option.model_loading_timeout").count());
   spec.trust_request_template = model.boolean("trust_request_chat_template");
+  spec.chat_template = template_file(model.text("option.chat_template"), folder);
   spec.prefix_cache = model.boolean("option.prefix_cache");
   return spec;
 }

@@ -14,6 +14,9 @@ using tokenizing::slice;
 namespace {
 
 namespace fs = std::filesystem;
+/// The longest templates that are published have some 20 KiB.
+constexpr size_t most_template_bytes = 1 << 20;
+
 using sources = std::vector<std::pair<std::string, std::string>>;
 
 /// The templates that lie in files of their own; they go before those in tokenizer_config.json.
@@ -91,6 +94,17 @@ caf::expected<chat_template_ptr> chat_template::open(const fs::path& folder, con
       return caf::make_error(ec::bad_model, "chat template `" + name + "` of " + folder.string() +
                                                 ": " + text_of(added.error()));
   return chat_template_ptr{std::move(result)};
+}
+
+caf::expected<chat_template_ptr> chat_template::open_file(const fs::path& file,
+                                                          const tokenizer& tok) {
+  auto source = tokenizing::read_text(file, most_template_bytes);
+  if (!source)
+    return source.error();
+  auto made = compile(*source, tok);
+  if (!made)
+    return caf::make_error(ec::bad_model, file.string() + ": " + text_of(made.error()));
+  return made;
 }
 
 caf::expected<chat_template_ptr> chat_template::compile(std::string_view source,

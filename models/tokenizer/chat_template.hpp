@@ -33,6 +33,10 @@ public:
   static caf::expected<chat_template_ptr> open(const std::filesystem::path& folder,
                                                const tokenizer& tok);
 
+  /// Compiles the one template in a file. Errors: as `open`.
+  static caf::expected<chat_template_ptr> open_file(const std::filesystem::path& file,
+                                                    const tokenizer& tok);
+
   /// Compiles one template. Errors: ec::template_failed with what the compiler says.
   static caf::expected<chat_template_ptr> compile(std::string_view source, const tokenizer& tok);
 

@@ -131,3 +131,20 @@ def test_an_oversize_body_is_refused(start):
     status, _, _ = curl(small, "/invocations", {"inputs": "x" * 5000})
     assert status == 413
     assert curl(small, "/ping")[0] == 200
+
+
+def test_a_chat_template_of_the_operators_own(start, tmp_path):
+    template = tmp_path / "mine.jinja"
+    template.write_text("{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}")
+    server = start("--dummy-model", "--chat-template", template)
+    _, _, body = curl(server, "/tokenize", {"messages": [{"role": "user", "content": "Hi"}]})
+    _, _, body = curl(server, "/detokenize", {"tokens": json.loads(body)["tokens"]})
+    assert json.loads(body)["prompt"] == "[user] Hi"
+
+
+def test_a_broken_chat_template_ends_the_start(start, tmp_path):
+    template = tmp_path / "broken.jinja"
+    template.write_text("{% if %}")
+    server = start("--dummy-model", "--chat-template", template, wait=False)
+    assert server.process.wait(20) == 1
+    assert "broken.jinja" in server.output() and "line 1" in server.output()

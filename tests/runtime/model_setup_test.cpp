@@ -115,6 +115,18 @@ TEST_CASE_METHOD(fixture, "weights may lie elsewhere", "[runtime][model_setup]")
   CHECK(code_of(refusal()) == ec::model_not_found);
 }
 
+TEST_CASE_METHOD(fixture, "the model folder comes before the working directory for a chat template",
+                 "[runtime][model_setup]") {
+  CHECK(prepare().spec.chat_template.empty());
+  folder.write("serving.properties", "option.chat_template=mine.jinja\n");
+  CHECK(prepare().spec.chat_template == (std::filesystem::current_path() / "mine.jinja").string());
+  CHECK(found(check().findings, weight::error, "option.chat_template: there is no file "));
+  folder.write("mine.jinja", "{{ messages[0].content }}");
+  CHECK(prepare().spec.chat_template == folder / "mine.jinja");
+  folder.write("serving.properties", "option.chat_template=/elsewhere/mine.jinja\n");
+  CHECK(prepare().spec.chat_template == "/elsewhere/mine.jinja");
+}
+
 TEST_CASE_METHOD(fixture, "a bad argument is refused by its name", "[runtime][model_setup]") {
   request.arguments = {{"batch_size", "many"}};
   auto problem = refusal();

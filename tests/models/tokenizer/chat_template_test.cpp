@@ -249,6 +249,24 @@ TEST_CASE("a folder's broken template is refused by name", "[models][chat_templa
   CHECK_THAT(text_of(made.error()), Catch::Contains(f.path.string()));
 }
 
+TEST_CASE("a template may lie in a file of its own", "[models][chat_template]") {
+  folder f;
+  f.write("mine.jinja", "own: {{ messages[0].content }}");
+  auto made = chat_template::open_file(f.path / "mine.jinja", *byte_tokenizer());
+  REQUIRE(made);
+  CHECK(get((*made)->render(hello)) == "own: Hi");
+  f.write("broken.jinja", "line one\n{% if %}");
+  auto broken = chat_template::open_file(f.path / "broken.jinja", *byte_tokenizer());
+  REQUIRE(!broken);
+  CHECK(code_of(broken.error()) == ec::bad_model);
+  CHECK_THAT(text_of(broken.error()), Catch::Contains("broken.jinja") && Catch::Contains("line 2"));
+  auto absent = chat_template::open_file(f.path / "absent.jinja", *byte_tokenizer());
+  REQUIRE(!absent);
+  CHECK_THAT(text_of(absent.error()), Catch::Contains("absent.jinja"));
+  f.write("huge.jinja", std::string((1 << 20) + 1, 'x'));
+  CHECK(!chat_template::open_file(f.path / "huge.jinja", *byte_tokenizer()));
+}
+
 TEST_CASE("threads share one template", "[models][chat_template]") {
   auto tpl = byte_chat_template();
   std::vector<std::thread> threads;
