@@ -20,9 +20,8 @@ caf::expected<text_tools> open_text(const model_spec& spec) {
   }
   if (tools.chat && spec.chat_template.empty())
     return tools;
-  auto chat = spec.chat_template.empty()
-                  ? chat_template::open(spec.load.folder, *tools.tok)
-                  : chat_template::open_file(spec.chat_template, *tools.tok);
+  auto chat = spec.chat_template.empty() ? chat_template::open(spec.load.folder, *tools.tok)
+                                         : chat_template::open_file(spec.chat_template, *tools.tok);
   if (!chat)
     return std::move(chat.error());
   tools.chat = std::move(*chat);

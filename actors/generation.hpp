@@ -15,17 +15,18 @@ namespace troupe {
 enum class prompt_kind : uint8_t {
   text,   ///< `text` is encoded as it stands.
   tokens, ///< `tokens` are used as they are.
-  chat,   ///< `text` is a JSON object {"messages": [...], "tools"?, "documents"?, ...kwargs} for the template.
+  chat, ///< `text` is a JSON object {"messages": [...], "tools"?, "documents"?, ...kwargs} for the
+        ///< template.
 };
 
 struct prompt {
   prompt_kind kind = prompt_kind::text;
   std::string text;
   std::vector<int32_t> tokens;
-  std::string cached_prefix;       ///< Encoded apart and put in front (contract generation.md §8).
-  bool add_special_tokens = true;  ///< Text prompts only; rendered chats never get them again.
+  std::string cached_prefix;      ///< Encoded apart and put in front (contract generation.md §8).
+  bool add_special_tokens = true; ///< Text prompts only; rendered chats never get them again.
   bool add_generation_prompt = true; ///< Chat only.
-  std::string chat_template;       ///< Overrides the model's; only when the server trusts requests' templates.
+  std::string chat_template; ///< Overrides the model's, where the server trusts requests' own.
 };
 
 enum class finish_reason : uint8_t { none, length, eos_token, stop_sequence, error };
@@ -39,20 +40,20 @@ struct generation_params {
   /// Beams return `n` of their sequences, the best by score first; contrastive search returns one.
   /// Neither goes with best_of, beams not with `stream`.
   search_params search;
-  uint32_t n = 1;              ///< Choices returned.
+  uint32_t n = 1; ///< Choices returned.
   /// Choices generated; the n with the highest summed log-probability are kept, the best first.
   /// Streams tell choice i as it was drawn, so they need best_of == n.
   uint32_t best_of = 1;
   std::vector<std::string> stop;
   std::vector<int32_t> stop_tokens;
   bool ignore_eos = false;
-  bool include_stop = false;        ///< Keep the matched stop string in the text.
+  bool include_stop = false; ///< Keep the matched stop string in the text.
   bool skip_special_tokens = true;
-  uint16_t top_n = 0;               ///< Alternatives listed per token.
+  uint16_t top_n = 0; ///< Alternatives listed per token.
   bool prompt_logprobs = false;
   uint16_t prompt_top_n = 0;
-  uint32_t truncate = 0;            ///< Keep only the last so many prompt tokens; 0 = off.
-  bool token_bytes = false;         ///< Fill token_event::bytes (OpenAI's logprobs want them).
+  uint32_t truncate = 0;    ///< Keep only the last so many prompt tokens; 0 = off.
+  bool token_bytes = false; ///< Fill token_event::bytes (OpenAI's logprobs want them).
   /// true: tokens are told as they come; token_event::text is what a stream may show now (stop
   /// strings held back and cut). false: one batch at the end; each token with its own uncut text.
   bool stream = false;
@@ -76,11 +77,11 @@ struct generation_request {
   version_binding binding = version_binding::named;
   prompt input;
   generation_params params;
-  int32_t priority = 3;            ///< Lower runs first.
-  uint64_t turn = 0;               ///< The same among equal priorities; equal turns by arrival.
-  std::string traceparent;         ///< W3C trace context that it belongs to; empty = none.
-  uint32_t slot_timeout_ms = 0;    ///< ec::slot_timeout when no batch slot is free by then.
-  uint32_t deadline_ms = 0;        ///< ec::request_timeout when not finished by then.
+  int32_t priority = 3;               ///< Lower runs first.
+  uint64_t turn = 0;                  ///< The same among equal priorities; equal turns by arrival.
+  std::string traceparent;            ///< W3C trace context that it belongs to; empty = none.
+  uint32_t slot_timeout_ms = 0;       ///< ec::slot_timeout when no batch slot is free by then.
+  uint32_t deadline_ms = 0;           ///< ec::request_timeout when not finished by then.
   uint32_t read_timeout_ms = 120'000; ///< ec::slow_reader after so long without credit.
 };
 
@@ -88,9 +89,9 @@ struct generation_request {
 struct token_text {
   int32_t id = -1;
   std::string text;
-  std::string bytes;          ///< The token's raw bytes, when generation_params::token_bytes.
+  std::string bytes; ///< The token's raw bytes, when generation_params::token_bytes.
   float logprob = 0;
-  bool has_logprob = true;    ///< false for the first prompt token.
+  bool has_logprob = true; ///< false for the first prompt token.
   bool special = false;
 };
 
@@ -104,8 +105,8 @@ struct token_event {
 /// The prompt as the model saw it; sent once, before the first token.
 struct prompt_event {
   uint32_t token_count = 0;
-  uint32_t cached_tokens = 0;       ///< Taken from the prefix cache.
-  std::vector<token_text> tokens;   ///< Only with prompt_logprobs.
+  uint32_t cached_tokens = 0;               ///< Taken from the prefix cache.
+  std::vector<token_text> tokens;           ///< Only with prompt_logprobs.
   std::vector<std::vector<token_text>> top; ///< Only with prompt_top_n.
 };
 
@@ -122,9 +123,9 @@ struct choice_event {
   double cumulative_logprob = 0;
 };
 
-/// What happened to a request since the last batch, in the order of the members. `weight` is what it
-/// costs the receiver's credit; the receiver grants it back once the bytes have left (design: credit
-/// in bytes). After `complete` or a `failure` nothing follows.
+/// What happened to a request since the last batch, in the order of the members. `weight` is what
+/// it costs the receiver's credit; the receiver grants it back once the bytes have left (design:
+/// credit in bytes). After `complete` or a `failure` nothing follows.
 struct event_batch {
   std::vector<prompt_event> prompt; ///< Empty or one.
   std::vector<token_event> tokens;
@@ -160,13 +161,14 @@ struct detokenize_request {
 struct model_spec {
   std::string name;
   models::load_options load;
-  uint32_t queue_limit = 1000;      ///< Requests waiting for a slot; more are refused with ec::queue_full.
+  uint32_t queue_limit =
+      1000; ///< Requests waiting for a slot; more are refused with ec::queue_full.
   uint32_t tokenizer_threads = 1;
-  uint32_t retry_threshold = 0;     ///< Shard deaths survived before the model counts as failed.
+  uint32_t retry_threshold = 0; ///< Shard deaths survived before the model counts as failed.
   uint32_t loading_timeout_ms = 240'000;
   bool trust_request_template = false;
   std::string chat_template; ///< File in place of the templates in the folder; empty: those.
-  bool prefix_cache = true;         ///< Share KV blocks of prompts that begin alike.
+  bool prefix_cache = true;  ///< Share KV blocks of prompts that begin alike.
   registration registered{};
   /// Calls (requests with the same id) that run together, nobody joining them; 0 = continuous
   /// batching: every sequence joins as soon as there is a slot.
@@ -184,13 +186,13 @@ struct model_status {
   std::string folder;
   std::string architecture;
   model_state state = model_state::loading;
-  std::string problem;         ///< Why it failed; empty otherwise.
+  std::string problem; ///< Why it failed; empty otherwise.
   uint32_t context = 0;
   uint32_t vocabulary = 0;
   uint32_t queued = 0;
   uint32_t running = 0;
-  double load_progress = 0;    ///< 0..1 while loading.
-  int64_t since_unix = 0;      ///< When it became ready.
+  double load_progress = 0; ///< 0..1 while loading.
+  int64_t since_unix = 0;   ///< When it became ready.
   bool has_chat_template = false;
   registration registered{};
   uint32_t queue_limit = 0;

@@ -14,8 +14,8 @@ constexpr std::array<std::string_view, 26> names = {
     "queue_full",  "slot_timeout",    "model_not_ready", "shutting_down",
     "cancelled",   "slow_reader",     "row_fault",       "step_fault",
     "device_lost", "out_of_memory",   "bad_model",       "unsupported_model",
-    "bad_option",  "template_failed", "name_taken",
-    "no_workers",  "unreachable",     "internal"};
+    "bad_option",  "template_failed", "name_taken",      "no_workers",
+    "unreachable", "internal"};
 static_assert(names.size() == static_cast<size_t>(ec::internal) + 1);
 } // namespace
 

@@ -6,7 +6,8 @@
 
 namespace troupe::config {
 
-/// Lines for `troupe serve --help`: what it does, what it accepts and its default, its key and variable.
+/// Lines for `troupe serve --help`: what it does, what it accepts and its default, its key and
+/// variable.
 std::string help_text(const option& o);
 
 /// `troupe options`: every option with its value and where that came from, as aligned text.

@@ -20,7 +20,9 @@ std::string names_of(const config::option& o) {
 }
 
 /// Values that are put together to one list.
-bool is_repeatable(const config::option& o) { return o.key == "load_models"; }
+bool is_repeatable(const config::option& o) {
+  return o.key == "load_models";
+}
 
 } // namespace
 
@@ -37,8 +39,7 @@ std::shared_ptr<typed_settings> add_setting_flags(CLI::App& app) {
         for (const auto& text : texts)
           typed->flags.emplace_back(key, text);
       };
-      app.add_option_function<std::vector<std::string>>(names_of(o), keep_all,
-                                                        config::help_text(o))
+      app.add_option_function<std::vector<std::string>>(names_of(o), keep_all, config::help_text(o))
           ->group(group_of(o))
           ->type_name("URL ...");
       continue;
@@ -86,7 +87,9 @@ caf::expected<config::sources> sources_of(const typed_settings& typed) {
   return result;
 }
 
-int fail(const caf::error& reason) { return fail(text_of(reason)); }
+int fail(const caf::error& reason) {
+  return fail(text_of(reason));
+}
 
 int fail(const std::string& sentence) {
   std::fprintf(stderr, "troupe: %s\n", sentence.c_str());

@@ -10,7 +10,8 @@ namespace CLI {
 class App;
 }
 
-/// What the subcommands share: flags out of the option table, and what is said when settings are bad.
+/// What the subcommands share: flags out of the option table, and what is said when settings are
+/// bad.
 namespace troupe::runtime {
 
 /// What a user typed besides the subcommand's own arguments.
@@ -27,7 +28,8 @@ std::shared_ptr<typed_settings> add_setting_flags(CLI::App& app);
 /// The flags and the environment as what `config::resolve_*` read. Errors: ec::bad_option.
 caf::expected<config::sources> sources_of(const typed_settings& typed);
 
-/// Writes "troupe: SENTENCE" to standard error; returns 1, the exit code of whatever failed to start.
+/// Writes "troupe: SENTENCE" to standard error; returns 1, the exit code of whatever failed to
+/// start.
 int fail(const caf::error& reason);
 int fail(const std::string& sentence);
 

@@ -10,14 +10,15 @@
 int main(int argc, char** argv) {
   using namespace troupe::runtime;
   take_signals();
-  CLI::App app{"Serves Hugging Face model folders: one binary, LMI and OpenAI dialects.\n"
-               "  troupe serve PATH         serve a model folder over HTTP\n"
-               "  troupe generate PATH      answer one prompt in the terminal\n"
-               "  troupe inspect PATH       what a folder is, and what it takes to serve it\n"
-               "  troupe check PATH         what serving it would lead to, and what is wrong with it\n"
-               "  troupe devices            the GPUs that models can run on\n"
-               "  troupe options            every option and where its value comes from\n",
-               "troupe"};
+  CLI::App app{
+      "Serves Hugging Face model folders: one binary, LMI and OpenAI dialects.\n"
+      "  troupe serve PATH         serve a model folder over HTTP\n"
+      "  troupe generate PATH      answer one prompt in the terminal\n"
+      "  troupe inspect PATH       what a folder is, and what it takes to serve it\n"
+      "  troupe check PATH         what serving it would lead to, and what is wrong with it\n"
+      "  troupe devices            the GPUs that models can run on\n"
+      "  troupe options            every option and where its value comes from\n",
+      "troupe"};
   app.set_version_flag("--version", "troupe " TROUPE_VERSION);
   app.require_subcommand(1);
   app.formatter(help_formatter(help_width()));

@@ -8,9 +8,12 @@
 namespace troupe::runtime {
 
 progress_bar::progress_bar(std::string title)
-    : title_(std::move(title)), begin_(std::chrono::steady_clock::now()), terminal_(on_terminal()) {}
+    : title_(std::move(title)), begin_(std::chrono::steady_clock::now()), terminal_(on_terminal()) {
+}
 
-progress_bar::~progress_bar() { clear(); }
+progress_bar::~progress_bar() {
+  clear();
+}
 
 void progress_bar::show(double share) {
   if (!terminal_)

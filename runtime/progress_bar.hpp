@@ -5,8 +5,8 @@
 
 namespace troupe::runtime {
 
-/// One line on standard error that is redrawn as work goes on; draws nothing where standard error is
-/// no terminal. One thread.
+/// One line on standard error that is redrawn as work goes on; draws nothing where standard error
+/// is no terminal. One thread.
 class progress_bar {
 public:
   explicit progress_bar(std::string title);

@@ -89,7 +89,9 @@ std::string one_line(std::string_view text) {
 
 } // namespace
 
-bool logs(log_level level) { return logger().should_log(level_of(level)); }
+bool logs(log_level level) {
+  return logger().should_log(level_of(level));
+}
 
 void log(log_level level, std::string_view request, std::string_view text) {
   if (!logs(level))
@@ -106,7 +108,9 @@ void log(log_level level, std::string_view request, std::string_view text) {
   }
 }
 
-void set_log_level(log_level level) { logger().set_level(level_of(level)); }
+void set_log_level(log_level level) {
+  logger().set_level(level_of(level));
+}
 
 std::optional<log_level> log_level_of(std::string_view word) {
   constexpr std::string_view words[] = {"trace", "debug", "info", "warn", "error", "fatal", "off"};
@@ -119,9 +123,8 @@ std::optional<log_level> log_level_of(std::string_view word) {
 void configure_log(const log_settings& settings) {
   logger().set_level(level_of(settings.level));
   as_json = settings.json;
-  logger().set_pattern(settings.json
-                           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
-                           : "%Y-%m-%dT%H:%M:%S.%e %-5l %v",
+  logger().set_pattern(settings.json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l",%v})"
+                                     : "%Y-%m-%dT%H:%M:%S.%e %-5l %v",
                        settings.json ? spdlog::pattern_time_type::utc
                                      : spdlog::pattern_time_type::local);
 }

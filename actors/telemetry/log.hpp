@@ -14,7 +14,8 @@ enum class log_level : uint8_t { trace, debug, info, warn, error, fatal, off };
 /// Whether a line of this level would be written; guards the making of costly texts.
 bool logs(log_level level);
 
-/// Writes one line. `request` is the id of the request that it is about, empty when it is about none.
+/// Writes one line. `request` is the id of the request that it is about, empty when it is about
+/// none.
 void log(log_level level, std::string_view request, std::string_view text);
 
 /// How the log looks. Until this is called lines go to standard error as text from `info` on.

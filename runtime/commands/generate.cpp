@@ -6,9 +6,9 @@
 #include <random>
 #include <thread>
 
+#include <CLI/CLI.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
-#include <CLI/CLI.hpp>
 #include <caf/all.hpp>
 
 #include "troupe/actors/telemetry/log.hpp"
@@ -39,18 +39,22 @@ struct arguments {
 };
 
 std::string chat_of(const arguments& given) {
-  auto quoted = [](const std::string& text) { return boost::json::serialize(boost::json::string{text}); };
+  auto quoted = [](const std::string& text) {
+    return boost::json::serialize(boost::json::string{text});
+  };
   std::string messages;
   if (!given.system.empty())
     messages = R"({"role":"system","content":)" + quoted(given.system) + "},";
-  return R"({"messages":[)" + messages + R"({"role":"user","content":)" + quoted(given.prompt) + "}]}";
+  return R"({"messages":[)" + messages + R"({"role":"user","content":)" + quoted(given.prompt) +
+         "}]}";
 }
 
 caf::expected<generation_request> request_of(const arguments& given) {
   if (given.prompt.empty())
-    return caf::make_error(ec::invalid_request,
-                           std::string{"the prompt is empty: give one with --prompt, or - to read it "
-                                       "from standard input"});
+    return caf::make_error(
+        ec::invalid_request,
+        std::string{"the prompt is empty: give one with --prompt, or - to read it "
+                    "from standard input"});
   generation_request request;
   request.id = "terminal";
   request.input.kind = given.chat ? prompt_kind::chat : prompt_kind::text;
@@ -63,7 +67,8 @@ caf::expected<generation_request> request_of(const arguments& given) {
   sampling.temperature = given.temperature > 0 ? static_cast<float>(given.temperature) : 1.0f;
   sampling.top_p = static_cast<float>(given.top_p);
   sampling.top_k = given.top_k;
-  sampling.seed = given.seed.empty() ? std::random_device{}() : std::strtoull(given.seed.c_str(), nullptr, 10);
+  sampling.seed =
+      given.seed.empty() ? std::random_device{}() : std::strtoull(given.seed.c_str(), nullptr, 10);
   return request;
 }
 
@@ -72,7 +77,8 @@ std::string check_seed(const std::string& text) {
   uint64_t seed = 0;
   auto end = text.data() + text.size();
   auto read = std::from_chars(text.data(), end, seed);
-  return read.ec == std::errc{} && read.ptr == end ? "" : "must be a whole number from 0 to 2^64 - 1";
+  return read.ec == std::errc{} && read.ptr == end ? ""
+                                                   : "must be a whole number from 0 to 2^64 - 1";
 }
 
 struct outcome {
@@ -113,7 +119,8 @@ event_sink::behavior_type printer(event_sink::stateful_pointer<printer_state> se
       self->state.result->set_value(seen);
       return self->quit();
     }
-    self->send(caf::actor_cast<request_actor>(self->current_sender()), credit_atom_v, events.weight);
+    self->send(caf::actor_cast<request_actor>(self->current_sender()), credit_atom_v,
+               events.weight);
   }};
 }
 
@@ -191,21 +198,29 @@ int generate(arguments given, const typed_settings& typed) {
 void add_generate(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand("generate", "Answers one prompt in the terminal, streamed");
   auto given = std::make_shared<arguments>();
-  sub->add_option("path", given->path, "Model folder; HF_MODEL_ID when left out")->type_name("PATH");
+  sub->add_option("path", given->path, "Model folder; HF_MODEL_ID when left out")
+      ->type_name("PATH");
   sub->add_option("-p,--prompt", given->prompt, "The prompt; - reads it from standard input");
-  sub->add_flag("--chat", given->chat, "Renders the prompt as a user's message with the chat template");
+  sub->add_flag("--chat", given->chat,
+                "Renders the prompt as a user's message with the chat template");
   sub->add_option("--system", given->system, "System message in front of it, with --chat");
   sub->add_option("-n,--max-new-tokens", given->max_new_tokens, "Most tokens to generate")
-      ->check(CLI::PositiveNumber)->capture_default_str();
-  sub->add_option("--temperature", given->temperature, "Above 0 samples; 0 takes the likeliest token")
-      ->check(CLI::Range(0.0, 100.0))->capture_default_str();
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  sub->add_option("--temperature", given->temperature,
+                  "Above 0 samples; 0 takes the likeliest token")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   sub->add_option("--top-p", given->top_p, "Samples from the smallest set of this probability")
-      ->check(CLI::Range(1e-6, 1.0))->capture_default_str();
+      ->check(CLI::Range(1e-6, 1.0))
+      ->capture_default_str();
   sub->add_option("--top-k", given->top_k, "Samples from so many likeliest tokens; 0 = off")
-      ->check(CLI::NonNegativeNumber)->capture_default_str();
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   sub->add_option("--seed", given->seed, "Repeats a sampled answer")->check(check_seed);
   sub->add_option("--stop", given->stop, "Text at which the answer ends; may be repeated")
-      ->take_all()->allow_extra_args(false);
+      ->take_all()
+      ->allow_extra_args(false);
   sub->add_flag("--dummy-model", given->dummy, "A model without weights, for trying things out");
   sub->add_flag("-q,--quiet", given->quiet, "Prints the answer only, no figures");
   auto typed = add_setting_flags(*sub);

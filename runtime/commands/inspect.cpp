@@ -35,7 +35,10 @@ void add_inspect(CLI::App& app, command& chosen) {
   auto* sub = app.add_subcommand(
       "inspect", "Says what a model folder is, what memory it takes, and whether it can be served");
   auto path = std::make_shared<std::string>();
-  sub->add_option("path", *path, "Model: a folder, an archive, or an id of the hub that is in its cache; HF_MODEL_ID when left out")->type_name("PATH");
+  sub->add_option("path", *path,
+                  "Model: a folder, an archive, or an id of the hub that is in its cache; "
+                  "HF_MODEL_ID when left out")
+      ->type_name("PATH");
   sub->callback([=, &chosen] { chosen = [=] { return inspect(*path); }; });
 }
 

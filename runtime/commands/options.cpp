@@ -53,12 +53,17 @@ int show_options(const arguments& given, const typed_settings& typed) {
 } // namespace
 
 void add_options(CLI::App& app, command& chosen) {
-  auto* sub = app.add_subcommand("options", "Prints every option, its value and where that comes from");
+  auto* sub =
+      app.add_subcommand("options", "Prints every option, its value and where that comes from");
   auto given = std::make_shared<arguments>();
-  sub->add_option("path", given->path, "Model whose serving.properties counts in; the first start-up model when left out")->type_name("PATH");
+  sub->add_option(
+         "path", given->path,
+         "Model whose serving.properties counts in; the first start-up model when left out")
+      ->type_name("PATH");
   sub->add_flag("--markdown", given->markdown, "Prints the reference that docs/options.md holds");
   sub->add_flag("--man", given->man, "Prints the manual page troupe(1) in roff");
-  sub->add_option("--completion", given->completion, "Prints a script that completes flags in bash or zsh")
+  sub->add_option("--completion", given->completion,
+                  "Prints a script that completes flags in bash or zsh")
       ->check(CLI::IsMember({"bash", "zsh"}))
       ->type_name("SHELL");
   auto typed = add_setting_flags(*sub);

@@ -1,1 +1,3 @@
-extern "C" int something_else() { return 0; }
+extern "C" int something_else() {
+  return 0;
+}

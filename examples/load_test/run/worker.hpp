@@ -62,7 +62,7 @@ private:
   std::vector<life*> free_;
   std::unordered_map<uint64_t, std::vector<chat_message>> conversations_;
   std::deque<request_start> waiting_; ///< For one of `limit_` places.
-  nanoseconds due_ = INT64_MAX; ///< Of the next request that is planned.
+  nanoseconds due_ = INT64_MAX;       ///< Of the next request that is planned.
   uint32_t active_ = 0;
   double cpu_at_begin_ = 0;
   double cpu_seconds_ = 0;

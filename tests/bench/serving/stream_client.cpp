@@ -1,5 +1,6 @@
 // Opens many SSE streams against a server and prints when their tokens came, as one JSON object.
-// One thread, epoll, and no JSON parsing: the client must cost little beside the server it measures.
+// One thread, epoll, and no JSON parsing: the client must cost little beside the server it
+// measures.
 
 #include <algorithm>
 #include <charconv>
@@ -40,16 +41,16 @@ seconds now() {
 
 struct arguments {
   int port = 8080;
-  int streams = 16;        ///< Requests in all.
-  int concurrency = 0;     ///< At most so many at once; 0 = all.
-  double gap = 0;          ///< Seconds between two arrivals.
-  std::string arrivals;    ///< File with the second of each arrival, one a line; sets `streams`.
+  int streams = 16;     ///< Requests in all.
+  int concurrency = 0;  ///< At most so many at once; 0 = all.
+  double gap = 0;       ///< Seconds between two arrivals.
+  std::string arrivals; ///< File with the second of each arrival, one a line; sets `streams`.
   int prompt_tokens = 128;
   int new_tokens = 64;
   int vocabulary = 40000;
   unsigned seed = 1;
   std::string model;
-  double probe_at = -1;    ///< Second at which one request with probe_tokens enters.
+  double probe_at = -1; ///< Second at which one request with probe_tokens enters.
   int probe_tokens = 2000;
   double timeout = 600;
 };
@@ -86,7 +87,8 @@ arguments parse(int argc, char** argv) {
   text("--arrivals", a.arrivals);
   if (!given.empty() || argc % 2 == 0)
     die("unknown or incomplete argument" + (given.empty() ? "" : " " + given.begin()->first) +
-        "; known: --port --streams --concurrency --gap --arrivals --prompt-tokens --new-tokens --vocabulary "
+        "; known: --port --streams --concurrency --gap --arrivals --prompt-tokens --new-tokens "
+        "--vocabulary "
         "--seed --model --probe-at --probe-tokens --timeout");
   return a;
 }
@@ -106,7 +108,8 @@ struct stream {
 std::string request_text(const arguments& a, int tokens, std::mt19937& random) {
   std::string body = "{\"prompt\":[";
   for (int i = 0; i < tokens; ++i)
-    body += (i ? "," : "") + std::to_string(100 + random() % static_cast<unsigned>(a.vocabulary - 100));
+    body +=
+        (i ? "," : "") + std::to_string(100 + random() % static_cast<unsigned>(a.vocabulary - 100));
   body += "],\"max_tokens\":" + std::to_string(a.new_tokens) +
           ",\"temperature\":0,\"ignore_eos\":true,\"stream\":true,"
           "\"stream_options\":{\"include_usage\":true}";
@@ -114,7 +117,8 @@ std::string request_text(const arguments& a, int tokens, std::mt19937& random) {
     body += ",\"model\":\"" + a.model + "\"";
   body += "}";
   return "POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-         "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+         "Content-Length: " +
+         std::to_string(body.size()) + "\r\n\r\n" + body;
 }
 
 /// Counts token events in what came; the usage event and [DONE] are not tokens.
@@ -133,8 +137,10 @@ void take(stream& s, std::string_view came, seconds at) {
     auto content = text.substr(begin + event.size(), end - begin - event.size());
     if (content.starts_with("[DONE]")) {
       s.ok = true;
-    } else if (auto usage = content.find("\"completion_tokens\":"); usage != std::string_view::npos) {
-      std::from_chars(content.data() + usage + 20, content.data() + content.size(), s.completion_tokens);
+    } else if (auto usage = content.find("\"completion_tokens\":");
+               usage != std::string_view::npos) {
+      std::from_chars(content.data() + usage + 20, content.data() + content.size(),
+                      s.completion_tokens);
     } else if (content.find("\"text\"") != std::string_view::npos) {
       s.arrivals.push_back(static_cast<float>(at - s.begin));
     }
@@ -146,7 +152,8 @@ void take(stream& s, std::string_view came, seconds at) {
 double percentile(std::vector<float>& values, double p) {
   if (values.empty())
     return 0;
-  auto rank = static_cast<size_t>(std::min<double>(std::ceil(p / 100 * values.size()), values.size()));
+  auto rank =
+      static_cast<size_t>(std::min<double>(std::ceil(p / 100 * values.size()), values.size()));
   auto at = values.begin() + static_cast<std::ptrdiff_t>(rank ? rank - 1 : 0);
   std::nth_element(values.begin(), at, values.end());
   return *at;
@@ -257,8 +264,8 @@ int main(int argc, char** argv) {
         take(s, {buffer.data(), static_cast<size_t>(got)}, at);
         if (s.is_probe && probe_first == 0 && !s.arrivals.empty())
           probe_first = at;
-        if (s.arrivals.empty() && first_error.empty() && s.tail.find(" 200 ") == std::string::npos &&
-            s.tail.size() > 12)
+        if (s.arrivals.empty() && first_error.empty() &&
+            s.tail.find(" 200 ") == std::string::npos && s.tail.size() > 12)
           first_error = s.tail.substr(0, 400);
         if (s.ok)
           close_stream(s);
@@ -276,14 +283,16 @@ int main(int argc, char** argv) {
   for (auto& s : all) {
     if (s.is_probe || s.arrivals.empty())
       continue;
-    tokens += s.completion_tokens > 0 ? static_cast<size_t>(s.completion_tokens) : s.arrivals.size();
+    tokens +=
+        s.completion_tokens > 0 ? static_cast<size_t>(s.completion_tokens) : s.arrivals.size();
     first.push_back(s.arrivals.front());
     last_first = std::max<double>(last_first, s.begin + s.arrivals.front());
     first_end = std::min<double>(first_end, s.begin + s.arrivals.back());
     for (size_t i = 1; i < s.arrivals.size(); ++i) {
       auto when = s.begin + s.arrivals[i];
       auto gap = s.arrivals[i] - s.arrivals[i - 1];
-      (probe_first > 0 && when > probe_begin && when <= probe_first ? gaps_during : gaps).push_back(gap);
+      (probe_first > 0 && when > probe_begin && when <= probe_first ? gaps_during : gaps)
+          .push_back(gap);
     }
   }
   for (auto& s : all)
@@ -294,15 +303,17 @@ int main(int argc, char** argv) {
   getrusage(RUSAGE_SELF, &use);
   auto cpu = static_cast<double>(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
              static_cast<double>(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e-6;
-  std::printf("{\"streams\": %zu, \"failed\": %zu, \"tokens\": %zu, \"seconds\": %.4f, "
-              "\"tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f, \"all_first_tokens_s\": %.4f, "
-              "\"ttft_ms\": %s, \"itl_ms\": %s, \"itl_during_probe_ms\": %s, \"probe_ttft_s\": %.4f, "
-              "\"client_cpu_s\": %.3f}\n",
-              all.size(), failed, tokens, elapsed, static_cast<double>(tokens) / elapsed,
-              first_end > last_first ? static_cast<double>(decode_tokens) / (first_end - last_first) : 0,
-              last_first - begin, spread(first).c_str(), spread(gaps).c_str(),
-              spread(gaps_during).c_str(), probe_first > 0 ? probe_first - probe_begin : 0, cpu);
+  std::printf(
+      "{\"streams\": %zu, \"failed\": %zu, \"tokens\": %zu, \"seconds\": %.4f, "
+      "\"tokens_per_s\": %.1f, \"decode_tokens_per_s\": %.1f, \"all_first_tokens_s\": %.4f, "
+      "\"ttft_ms\": %s, \"itl_ms\": %s, \"itl_during_probe_ms\": %s, \"probe_ttft_s\": %.4f, "
+      "\"client_cpu_s\": %.3f}\n",
+      all.size(), failed, tokens, elapsed, static_cast<double>(tokens) / elapsed,
+      first_end > last_first ? static_cast<double>(decode_tokens) / (first_end - last_first) : 0,
+      last_first - begin, spread(first).c_str(), spread(gaps).c_str(), spread(gaps_during).c_str(),
+      probe_first > 0 ? probe_first - probe_begin : 0, cpu);
   if (failed)
-    std::fprintf(stderr, "stream_client: %zu streams failed; the first said: %s\n", failed, first_error.c_str());
+    std::fprintf(stderr, "stream_client: %zu streams failed; the first said: %s\n", failed,
+                 first_error.c_str());
   return failed ? 1 : 0;
 }
