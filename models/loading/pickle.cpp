@@ -131,12 +131,14 @@ private:
 
   void push_integer(size_t bytes) {
     uint64_t value = 0;
-    auto text = take_text(bytes);
     if (bytes > sizeof value)
       return fail("holds an integer of more than 64 bits");
+    const auto text = take_text(bytes);
+    if (text.size() < bytes)
+      return;
     std::memcpy(&value, text.data(), text.size());
     // Little-endian two's complement of any length.
-    if (bytes > 0 && bytes < sizeof value && (text.back() & 0x80) != 0)
+    if (!text.empty() && bytes < sizeof value && (text.back() & 0x80) != 0)
       value |= ~uint64_t{0} << (8 * bytes);
     push(make(static_cast<int64_t>(value)));
   }
