@@ -34,13 +34,17 @@ if(TROUPE_SANITIZE)
   add_link_options(-fsanitize=${TROUPE_SANITIZE})
 endif()
 
-# troupe_library(name SOURCES ... LINKS ...): one folder's static library.
+# troupe_library(name SOURCES ... LINKS ...): one folder's static library. What links to CAF, by way
+# of troupe_config, takes the precompiled headers.
 function(troupe_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINKS;PRIVATE_LINKS" ${ARGN})
   add_library(${name} STATIC ${arg_SOURCES})
   target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${TROUPE_INCLUDE_DIR}>)
   target_link_libraries(${name} PUBLIC ${arg_LINKS} PRIVATE ${arg_PRIVATE_LINKS})
   troupe_warnings(${name})
+  if(arg_LINKS MATCHES "caf::|troupe_(config|step|models|actors|http|dialects|scheduling)")
+    troupe_use_headers(${name} library_headers)
+  endif()
 endfunction()
 
 function(troupe_warnings target)

@@ -89,7 +89,7 @@ void sequence_table::apply(const step& s) {
   for (const auto& row : s.rows) {
     auto found = sequences_.find(row.sequence);
     if (found == sequences_.end()) {
-      rows_.push_back({nullptr, "the sequence was never introduced"});
+      rows_.emplace_back().fault = "the sequence was never introduced";
       continue;
     }
     auto& state = found->second;
