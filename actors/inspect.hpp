@@ -96,11 +96,12 @@ TROUPE_INSPECT(model_status, x.name, x.folder, x.architecture, x.state, x.proble
 
 namespace models {
 
-TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.shards, x.cpu_threads, x.max_model_len,
-               x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences, x.max_step_tokens,
-               x.random_seed, x.schedule_ahead, x.devices, x.device_map, x.gpu_memory_utilization,
-               x.cuda_graphs, x.batch_invariant, x.random_weights, x.steps_in_flight,
-               x.kv_host_bytes, x.dummy_step_us, x.device_required_bytes, x.device_reserved_bytes)
+TROUPE_INSPECT(load_options, x.folder, x.dummy, x.dtype, x.quantized, x.shards, x.cpu_threads,
+               x.max_model_len, x.kv_block_tokens, x.kv_cache_bytes, x.max_sequences,
+               x.max_step_tokens, x.random_seed, x.schedule_ahead, x.devices, x.device_map,
+               x.gpu_memory_utilization, x.cuda_graphs, x.batch_invariant, x.random_weights,
+               x.steps_in_flight, x.kv_host_bytes, x.dummy_step_us, x.device_required_bytes,
+               x.device_reserved_bytes)
 
 /// Between processes: dtype, shape and raw bytes. Within one, CAF copies the handle and never asks.
 template <class Inspector>

@@ -48,8 +48,8 @@ caf::error memory_ledger::reserve(const std::string& device, const std::string& 
             in_units(weight_bytes) + ", KV cache " + in_units(kv_bytes) + "), but " +
             in_units(left) + " of " + in_units(all) + " are left" +
             (spare > 0 ? ", of which " + in_units(spare) + " stay free (reserved_memory_mb)" : "") +
-            ": lower max_rolling_batch_size or max_model_len, choose a smaller dtype, or "
-            "unload another model");
+            ": lower max_rolling_batch_size or max_model_len, choose a smaller dtype or "
+            "option.quantize, or unload another model");
   if (need == 0)
     held.erase(owner);
   else

@@ -158,9 +158,9 @@ inline constexpr auto option_table = std::to_array<option>({
   {.key = "option.mpi_mode", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Accepted for the sake of existing files; no effect"},
   {.key = "option.model_loading_timeout", .level = scope::model, .type = kind::seconds, .fallback = "240", .help = "Longest time that loading may take", .flag = "--model-loading-timeout", .variables = "MODEL_LOADING_TIMEOUT", .least = 0.001, .most = 86400, .overrides = "SAGEMAKER_STARTUP_TIMEOUT"},
   {.key = "option.parallel_loading", .level = scope::model, .type = kind::boolean, .fallback = "false", .help = "Load the copies of a model at once, not one after the other"},
-  {.key = "option.quantize", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Quantization of the linear layers", .variables = "HF_MODEL_QUANTIZE", .words = "bitsandbytes8 bitsandbytes4", .notice = "weights are not quantized: they are kept in option.dtype"},
-  {.key = "option.load_in_8bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes8", .notice = "weights are not quantized: they are kept in option.dtype"},
-  {.key = "option.load_in_4bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes4", .notice = "weights are not quantized: they are kept in option.dtype"},
+  {.key = "option.quantize", .level = scope::model, .type = kind::choice, .fallback = "", .help = "Fewer bits for the weights of the layers, as in bitsandbytes: LLM.int8() with outliers from 6.0, or fp4 in blocks of 64; the logits' weight and embeddings stay as they are", .flag = "--quantize", .variables = "HF_MODEL_QUANTIZE", .words = "bitsandbytes8 bitsandbytes4"},
+  {.key = "option.load_in_8bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes8", .notice = "deprecated: set option.quantize=bitsandbytes8"},
+  {.key = "option.load_in_4bit", .level = scope::model, .type = kind::boolean, .fallback = "", .help = "Old form of option.quantize=bitsandbytes4; wins over load_in_8bit", .notice = "deprecated: set option.quantize=bitsandbytes4"},
   {.key = "option.disable_flash_attn", .level = scope::model, .type = kind::boolean, .fallback = "true", .help = "Accepted for the sake of existing files; the backend picks its attention kernel itself"},
 
   // How it is run.

@@ -12,6 +12,7 @@
 #include "troupe/config/error.hpp"
 #include "troupe/models/activation.hpp"
 #include "troupe/models/architectures/recipe.hpp"
+#include "troupe/models/quantization.hpp"
 #include "troupe/models/sampling/sampler.hpp"
 
 /// The few operations that a decoder's layers are made of, and the memory they work on. The CPU is
@@ -53,6 +54,16 @@ struct tensor_view {
   size_t columns = 0;
   size_t stride = 0; ///< Elements from row to row.
   dtype type = dtype::fp32;
+};
+
+/// What a weight matrix is to be.
+struct linear_shape {
+  size_t n = 0; ///< Output features.
+  size_t k = 0; ///< Input features.
+  bool bias = false;
+  /// Holds n / 2 gates and then what they gate; only `norm_linear_activated` takes it.
+  bool gated = false;
+  quantization kept_as = quantization::none;
 };
 
 /// A weight matrix [n, k] with an optional bias [n], in the form that the backend multiplies with.
@@ -136,15 +147,15 @@ public:
 
   // --- loading ---
 
-  /// A matrix of zeros. A gated one holds n / 2 gates and then what they gate; only
-  /// `linear_activated` takes it. Errors: ec::out_of_memory.
-  virtual caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias,
-                                                                    bool gated) = 0;
+  /// A matrix of zeros. Errors: ec::out_of_memory.
+  virtual caf::expected<std::unique_ptr<linear_weight>> make_linear(const linear_shape& shape) = 0;
   /// Packs `source` as output features [first, first + source.rows); several make a fused matrix.
+  /// Slices of one stored matrix are of a multiple of 64 rows, but for the last.
   virtual void fill_linear(linear_weight& weight, const host_matrix& source, size_t first) = 0;
   virtual void fill_bias(linear_weight& weight, const host_matrix& source, size_t first) = 0;
   virtual caf::expected<std::unique_ptr<table_weight>> make_table(const host_matrix& source) = 0;
   /// A table that reads the rows of a matrix, which must live longer: tied embeddings.
+  /// @pre It is not quantized.
   virtual std::unique_ptr<table_weight> make_table(const linear_weight& source) = 0;
   /// @param bias Null where there is none.
   virtual std::unique_ptr<norm_weight>

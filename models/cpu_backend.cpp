@@ -157,16 +157,17 @@ public:
   cpu_backend(const cpu_backend_options& options, cpu::isa level)
       : where_(options.threads, level), storage_(options.compute) {}
 
-  caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias,
-                                                            bool gated) override {
+  caf::expected<std::unique_ptr<linear_weight>> make_linear(const linear_shape& shape) override {
     auto w = std::make_unique<cpu_linear>();
-    w->matrix = cpu::packed_matrix{arena_, n, k, storage_,
-                                   gated ? cpu::column_order::gated : cpu::column_order::plain};
+    w->matrix =
+        cpu::packed_matrix{arena_, shape.n, shape.k, cpu::format_of(storage_, shape.kept_as),
+                           shape.gated ? cpu::column_order::gated : cpu::column_order::plain};
     if (w->matrix.empty())
-      return caf::make_error(ec::out_of_memory, "no memory for a weight of " + std::to_string(n) +
-                                                    " x " + std::to_string(k));
-    if (bias)
-      w->bias.resize(n);
+      return caf::make_error(ec::out_of_memory, "no memory for a weight of " +
+                                                    std::to_string(shape.n) + " x " +
+                                                    std::to_string(shape.k));
+    if (shape.bias)
+      w->bias.resize(shape.n);
     bytes_ += w->matrix.byte_size() + w->bias.size() * sizeof(float);
     return std::unique_ptr<linear_weight>{std::move(w)};
   }

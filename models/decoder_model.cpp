@@ -120,6 +120,14 @@ uint64_t decoder_model::layer_parameters() const {
   return attention + uint64_t{c.hidden} * c.intermediate * (recipe->gated() ? 3 : 2);
 }
 
+uint64_t decoder_model::layer_bytes(quantization kept_as, uint64_t element) const {
+  const auto& c = config;
+  const auto bytes = [&](uint64_t n, uint64_t k) { return weight_bytes(kept_as, n, k, element); };
+  return bytes(c.q_width() + uint64_t{2} * c.kv_width(), c.hidden) + bytes(c.hidden, c.q_width()) +
+         bytes(uint64_t{c.intermediate} * (recipe->gated() ? 2 : 1), c.hidden) +
+         bytes(c.hidden, c.intermediate);
+}
+
 uint64_t decoder_model::embedding_parameters() const {
   const uint64_t positions = recipe->positions == position_kind::learned ? config.context : 0;
   return (config.vocabulary + positions) * config.hidden;

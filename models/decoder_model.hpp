@@ -7,6 +7,7 @@
 
 #include "troupe/models/architectures/recipe.hpp"
 #include "troupe/models/loading/checkpoint.hpp"
+#include "troupe/models/quantization.hpp"
 
 namespace troupe::models {
 
@@ -24,7 +25,9 @@ struct decoder_model {
   /// @pre such a weight exists, which `open_decoder` has checked.
   const stored_tensor& at(const std::string& name) const { return *weights.find(name); }
 
-  uint64_t layer_parameters() const;     ///< Of one layer's matrices.
+  uint64_t layer_parameters() const; ///< Of one layer's matrices.
+  /// Bytes of one layer's matrices. @param element Of a weight that is not quantized.
+  uint64_t layer_bytes(quantization kept_as, uint64_t element) const;
   uint64_t embedding_parameters() const; ///< Of the embedding and the learned positions.
   uint64_t parameters() const;           ///< Of all that the model uses.
 };

@@ -505,7 +505,8 @@ caf::expected<std::unique_ptr<stage>> make_decoder_stage(const decoder_stage_opt
                               .rotary = rotary};
   if (auto err = device->make_pages(shape))
     return err;
-  auto weights = load_weights(model, options.range, *device, progress, options.random_seed);
+  auto weights =
+      load_weights(model, options.range, *device, progress, options.quantized, options.random_seed);
   if (!weights)
     return weights.error();
   try {

@@ -17,7 +17,8 @@ struct decoder_stage_options {
   uint32_t blocks = 0;
   uint32_t context = 0; ///< The model's own or less.
   uint32_t max_step_tokens = 512;
-  uint64_t random_seed = 0; ///< Of the weights where the model has no files.
+  quantization quantized = quantization::none; ///< What the layers' matrices are kept as.
+  uint64_t random_seed = 0;                    ///< Of the weights where the model has no files.
 };
 
 /// Loads the weights of a stage and reserves its pages. The layers are the same for every

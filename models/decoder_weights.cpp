@@ -28,8 +28,8 @@ struct part {
 class loader {
 public:
   loader(const decoder_model& model, backend& device, const load_progress& progress,
-         uint64_t random_seed)
-      : model_(model), device_(device), progress_(progress) {
+         quantization quantized, uint64_t random_seed)
+      : model_(model), device_(device), progress_(progress), quantized_(quantized) {
     if (!model.weights.tensors().empty())
       return;
     random_.emplace(random_seed);
@@ -46,7 +46,8 @@ public:
     size_t n = 0;
     for (const auto& p : parts)
       n += p.rows;
-    auto made = device_.make_linear(n, k, bias, gated);
+    auto made =
+        device_.make_linear({.n = n, .k = k, .bias = bias, .gated = gated, .kept_as = quantized_});
     if (!made) {
       error_ = made.error();
       return nullptr;
@@ -70,7 +71,7 @@ public:
   std::unique_ptr<linear_weight> head(const std::string& weight, size_t n, size_t k) {
     if (error_)
       return nullptr;
-    auto made = device_.make_linear(n, k, false, false);
+    auto made = device_.make_linear({.n = n, .k = k});
     if (!made) {
       error_ = made.error();
       return nullptr;
@@ -173,9 +174,9 @@ private:
     }
   }
 
-  /// Whole panels of 32 rows, so that no two slices share one.
+  /// Whole panels of 32 rows and whole blocks of fp4, so that no two slices share one.
   static size_t slice_rows(size_t row_bytes) {
-    return std::max<size_t>(32, slice_bytes / row_bytes / 32 * 32);
+    return std::max<size_t>(fp4_block, slice_bytes / row_bytes / fp4_block * fp4_block);
   }
 
   void finish(const stored_tensor& t, const std::string& name, size_t offset, size_t bytes) {
@@ -196,6 +197,7 @@ private:
   const decoder_model& model_;
   backend& device_;
   const load_progress& progress_;
+  quantization quantized_;
   std::optional<random_weights> random_; ///< Where there are no files.
   std::map<std::string, std::vector<uint64_t>> shapes_;
   caf::error error_;
@@ -268,10 +270,10 @@ uint64_t bytes_to_read(const decoder_model& model, const layer_range& range) {
 
 caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range,
                                             backend& device, const load_progress& progress,
-                                            uint64_t random_seed) {
+                                            quantization quantized, uint64_t random_seed) {
   const auto& c = model.config;
   const auto& names = model.recipe->names;
-  loader load{model, device, progress, random_seed};
+  loader load{model, device, progress, quantized, random_seed};
   load.expect(bytes_to_read(model, range));
   decoder_weights w;
   for (uint32_t layer = range.first; layer < range.last && !load.error(); ++layer)

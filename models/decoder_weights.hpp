@@ -42,9 +42,12 @@ struct decoder_weights {
 
 /// Reads and packs the weights of one stage; the mapped pages of each are given back at once.
 /// A model without any files gets random weights of that seed.
+/// @param quantized What the layers' matrices are kept as; the embedding and the logits' weight
+/// stay as they are.
 /// Errors: ec::bad_model: a file was truncated meanwhile; ec::out_of_memory.
 caf::expected<decoder_weights> load_weights(const decoder_model& model, const layer_range& range,
                                             backend& device, const load_progress& progress,
+                                            quantization quantized = quantization::none,
                                             uint64_t random_seed = 0);
 
 } // namespace troupe::models

@@ -46,13 +46,14 @@ struct device_stage_shape {
 struct device_backend_options {
   uint32_t device = 0; ///< Ordinal.
   dtype compute = dtype::bf16;
-  bool graphs = true;           ///< Record decode steps and replay them.
+  quantization quantized = quantization::none; ///< What its layers' matrices are kept as.
+  bool graphs = true;                          ///< Record decode steps and replay them.
   bool batch_invariant = false; ///< A row's bits do not depend on who else is in the step.
   device_stage_shape shape;
 };
 
 /// Counts the changes of `device_entry` and of everything that it mentions.
-inline constexpr uint32_t device_abi = 2;
+inline constexpr uint32_t device_abi = 3;
 
 /// What the library exports, through `troupe_cuda_entry`.
 struct device_entry {

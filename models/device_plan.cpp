@@ -65,11 +65,12 @@ caf::expected<device_wish> read_list(const std::string& devices) {
   return wish;
 }
 
-uint64_t stage_weight_bytes(const decoder_model& model, const layer_range& range, dtype compute) {
+uint64_t stage_weight_bytes(const decoder_model& model, const layer_range& range, dtype compute,
+                            quantization quantized) {
   const auto& c = model.config;
   const uint64_t element = size_of(compute);
   const uint64_t table = uint64_t{c.vocabulary} * c.hidden * element;
-  uint64_t sum = model.layer_parameters() * range.count() * element;
+  uint64_t sum = model.layer_bytes(quantized, element) * range.count();
   // Norms and biases are fp32.
   sum += uint64_t{range.count()} * (2 * c.hidden + 2 * c.head_size) * sizeof(float);
   if (c.qkv_bias)
@@ -152,8 +153,9 @@ attempt try_split(const decoder_model& model, const load_options& options, dtype
   layout.context = context;
   layout.step_tokens =
       options.max_step_tokens == by_device ? usual_step_tokens : options.max_step_tokens;
-  const auto ranges =
-      split_layers(c.layers, stages, model.layer_parameters(), uint64_t{c.vocabulary} * c.hidden);
+  const uint64_t element = size_of(compute);
+  const auto ranges = split_layers(c.layers, stages, model.layer_bytes(options.quantized, element),
+                                   uint64_t{c.vocabulary} * c.hidden * element);
   const uint64_t layer_block =
       uint64_t{2} * c.kv_width() * options.kv_block_tokens * size_of(compute);
   uint64_t blocks = UINT32_MAX - 1;
@@ -161,10 +163,11 @@ attempt try_split(const decoder_model& model, const load_options& options, dtype
     device_part part{.device = devices[i % devices.size()], .range = ranges[i], .options = {}};
     part.options = {.device = part.device.ordinal,
                     .compute = compute,
+                    .quantized = options.quantized,
                     .graphs = options.cuda_graphs,
                     .batch_invariant = options.batch_invariant,
                     .shape = shape_of(model, options, ranges[i], context, layout.step_tokens)};
-    part.weight_bytes = stage_weight_bytes(model, ranges[i], compute);
+    part.weight_bytes = stage_weight_bytes(model, ranges[i], compute, options.quantized);
     part.working_bytes = working_bytes(part.options, part.device) + reserve_of(part.device);
     const uint64_t block = layer_block * ranges[i].count();
     const auto budget = budget_of(part.device, options);
@@ -198,6 +201,8 @@ std::string remedy(const decoder_model& model, const load_options& options, dtyp
   }
   if (compute == dtype::fp32)
     text += "set option.dtype to bf16, ";
+  if (options.quantized == quantization::none)
+    text += "set option.quantize to bitsandbytes8 or bitsandbytes4, ";
   return text + "raise option.gpu_memory_utilization, or lower option.max_rolling_batch_size or "
                 "option.max_step_tokens";
 }

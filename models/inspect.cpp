@@ -39,6 +39,10 @@ std::string count_text(uint64_t count) {
   return text;
 }
 
+std::string_view bits_text(quantization how) {
+  return how == quantization::int8 ? ", 8-bit" : how == quantization::fp4 ? ", 4-bit" : "";
+}
+
 std::string_view rope_text(rope_kind kind) {
   static constexpr std::array<std::string_view, 5> names = {"", "linear", "dynamic", "yarn",
                                                             "llama3"};
@@ -129,11 +133,12 @@ folder_report inspect_folder(const std::string& folder) {
   report.vocabulary = read->config.vocabulary;
   report.context = read->config.context;
   report.parameters = read->parameters();
-  for (const auto* name : {"fp32", "bf16"}) {
-    const auto need = memory_of(*read, *compute_type(name, read->config.stored), 1);
-    report.memory.push_back({name, need.weight_bytes, need.kv_bytes_per_token,
-                             need.kv_bytes_per_token * read->config.context});
-  }
+  for (const auto quantized : {quantization::none, quantization::int8, quantization::fp4})
+    for (const auto* name : {"fp32", "bf16"}) {
+      const auto need = memory_of(*read, *compute_type(name, read->config.stored), quantized, 1);
+      report.memory.push_back({name, quantized, need.weight_bytes, need.kv_bytes_per_token,
+                               need.kv_bytes_per_token * read->config.context});
+    }
   auto opened = open_decoder(folder);
   if (!opened) {
     refuse(report, opened.error());
@@ -173,9 +178,9 @@ std::string render(const folder_report& r) {
   line("tokenizer", (r.tokenizer.empty() ? "none" : r.tokenizer) +
                         (r.has_chat_template ? ", chat template" : ", no chat template"));
   for (const auto& m : r.memory)
-    line("memory " + m.dtype, bytes_text(m.weight_bytes) + " weights, " +
-                                  bytes_text(m.kv_bytes_per_token) + " KV per token, " +
-                                  bytes_text(m.kv_bytes_of_context) + " for a full context");
+    line("memory " + m.dtype + std::string{bits_text(m.quantized)},
+         bytes_text(m.weight_bytes) + " weights, " + bytes_text(m.kv_bytes_per_token) +
+             " KV per token, " + bytes_text(m.kv_bytes_of_context) + " for a full context");
   line("supported", r.supported ? "yes" : "no: " + r.reason);
   return text;
 }

@@ -11,6 +11,7 @@ namespace troupe::models {
 /// What one precision costs.
 struct memory_estimate {
   std::string dtype; ///< "fp32" or "bf16", as `load_options::dtype`.
+  quantization quantized = quantization::none;
   uint64_t weight_bytes = 0;
   uint64_t kv_bytes_per_token = 0;
   uint64_t kv_bytes_of_context = 0; ///< One sequence as long as the context.

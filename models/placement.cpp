@@ -56,13 +56,14 @@ caf::expected<dtype> compute_type(const std::string& wish, dtype stored) {
                                              "; on the CPU fp32, bf16, fp16 and auto are known");
 }
 
-memory_need memory_of(const decoder_model& model, dtype compute, uint32_t stages) {
+memory_need memory_of(const decoder_model& model, dtype compute, quantization quantized,
+                      uint32_t stages) {
   const auto& c = model.config;
   const uint64_t element = size_of(compute);
   memory_need need;
   need.kv_bytes_per_token = uint64_t{2} * c.kv_width() * c.layers * element;
-  need.weight_bytes =
-      model.layer_parameters() * c.layers * element + uint64_t{c.vocabulary} * c.hidden * element;
+  need.weight_bytes = model.layer_bytes(quantized, element) * c.layers +
+                      uint64_t{c.vocabulary} * c.hidden * element;
   // The embedding is a table of its own unless it is tied and on the same stage as the logits.
   const bool shared = c.tied && stages == 1;
   const uint64_t positions = model.embedding_parameters() - uint64_t{c.vocabulary} * c.hidden;

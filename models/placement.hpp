@@ -27,7 +27,8 @@ struct memory_need {
   uint64_t weight_bytes = 0;       ///< Over all stages.
   uint64_t kv_bytes_per_token = 0; ///< Over all layers.
 };
-memory_need memory_of(const decoder_model& model, dtype compute, uint32_t stages);
+memory_need memory_of(const decoder_model& model, dtype compute, quantization quantized,
+                      uint32_t stages);
 
 /// Blocks of the KV pool. `free_bytes` is what is left after the weights.
 /// Errors: ec::bad_option: the wished size holds no block; ec::out_of_memory.

@@ -110,12 +110,14 @@ caf::expected<model_plan> plan_model(const load_options& wished) {
     plan.description.push_back(why_none);
   plan.max_step_tokens = options.max_step_tokens;
   plan.info = describe_model(*model, options, *compute);
+  describe_quantization(plan, options);
   const auto available = available_memory();
   if (plan.info.weight_bytes >= available)
     return caf::make_error(ec::out_of_memory, "the weights of '" + options.folder + "' take " +
                                                   mebibytes(plan.info.weight_bytes) +
                                                   ", but only " + mebibytes(available) +
-                                                  " of memory are free");
+                                                  " of memory are free: option.dtype=bf16 takes "
+                                                  "less, option.quantize still less");
   plan.kv_block_tokens = options.kv_block_tokens;
   plan.kv_block_bytes = plan.info.kv_bytes_per_token * options.kv_block_tokens;
   auto blocks = kv_blocks_for(options, plan.info.context, plan.kv_block_bytes,
@@ -128,8 +130,10 @@ caf::expected<model_plan> plan_model(const load_options& wished) {
   // the CPU that is more than the hop between two steps, which is what is gained.
   plan.schedules_ahead = options.schedule_ahead == device_choice::on && options.shards == 1;
   const auto& c = model->config;
-  const auto ranges = split_layers(c.layers, options.shards, model->layer_parameters(),
-                                   uint64_t{c.vocabulary} * c.hidden);
+  const auto element = size_of(*compute);
+  const auto ranges =
+      split_layers(c.layers, options.shards, model->layer_bytes(options.quantized, element),
+                   uint64_t{c.vocabulary} * c.hidden * element);
   const auto threads = split_threads(
       options.cpu_threads > 0 ? options.cpu_threads : usable_processors(), options.shards);
   for (size_t i = 0; i < ranges.size(); ++i) {
@@ -139,6 +143,7 @@ caf::expected<model_plan> plan_model(const load_options& wished) {
                                               .blocks = plan.kv_blocks,
                                               .context = plan.info.context,
                                               .max_step_tokens = options.max_step_tokens,
+                                              .quantized = options.quantized,
                                               .random_seed = options.random_seed};
     const cpu_backend_options device_options{.threads = threads[i], .compute = *compute};
     plan.stages.push_back(

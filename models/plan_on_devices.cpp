@@ -59,6 +59,7 @@ stage_factory make_factory(const device_model& what, const device_layout& layout
                                             .blocks = layout.blocks,
                                             .context = layout.context,
                                             .max_step_tokens = layout.step_tokens,
+                                            .quantized = what.options.quantized,
                                             .random_seed = what.options.random_seed};
   auto claim = std::make_shared<device_claim>(
       part.device.ordinal, part.weight_bytes + part.working_bytes + part.kv_bytes);
@@ -92,6 +93,7 @@ model_plan plan_copy(const device_model& what, const device_layout& layout) {
   plan.pipeline_chunk = device_pipeline_chunk;
   plan.step_overhead_tokens = device_step_overhead_tokens;
   plan.description = describe(*what.model, layout, what.options);
+  describe_quantization(plan, what.options);
   for (const auto& part : layout.parts) {
     plan.devices.push_back(static_cast<int32_t>(part.device.ordinal));
     plan.stages.push_back(make_factory(what, layout, part));

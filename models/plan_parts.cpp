@@ -13,7 +13,7 @@ std::string mebibytes(uint64_t bytes) {
 
 model_info describe_model(const decoder_model& model, const load_options& options, dtype compute) {
   const auto& c = model.config;
-  const auto need = memory_of(model, compute, options.shards == 1 ? 1 : 2);
+  const auto need = memory_of(model, compute, options.quantized, options.shards == 1 ? 1 : 2);
   model_info info;
   info.architecture = model.recipe->architecture;
   info.folder = model.folder;
@@ -33,6 +33,16 @@ model_info describe_model(const decoder_model& model, const load_options& option
   if (c.rope.kind == rope_kind::dynamic && model.recipe->positions == position_kind::rotary)
     info.rope_base_for = [rope = c.rope](uint32_t length) { return dynamic_base(rope, length); };
   return info;
+}
+
+void describe_quantization(model_plan& plan, const load_options& options) {
+  if (options.quantized == quantization::none)
+    return;
+  const bool eight = options.quantized == quantization::int8;
+  plan.description.push_back(
+      std::string{"the layers' matrices are kept in "} +
+      (eight ? "8 bits (LLM.int8() of bitsandbytes)" : "4 bits (fp4 of bitsandbytes)") +
+      ": with embedding and logits " + mebibytes(plan.info.weight_bytes));
 }
 
 void plan_host_memory(model_plan& plan, const load_options& options, bool on_device) {

@@ -17,6 +17,9 @@ std::string mebibytes(uint64_t bytes);
 
 model_info describe_model(const decoder_model& model, const load_options& options, dtype compute);
 
+/// Says what the layers' matrices are kept as, where they are quantized.
+void describe_quantization(model_plan& plan, const load_options& options);
+
 /// Gives preempted sequences room in host memory; each stage measures its moves when it is made.
 void plan_host_memory(model_plan& plan, const load_options& options, bool on_device);
 

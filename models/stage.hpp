@@ -10,6 +10,7 @@
 
 #include "troupe/config/error.hpp"
 #include "troupe/models/activation.hpp"
+#include "troupe/models/quantization.hpp"
 #include "troupe/models/step.hpp"
 
 /// The face that models/ shows to actors/: what a model is, what memory it takes, and the stages
@@ -54,7 +55,8 @@ struct load_options {
   std::string folder;     ///< Ignored by the dummy model.
   bool dummy = false;     ///< A model without weights: real everything, free arithmetic.
   std::string dtype = ""; ///< fp32 | bf16 | fp16 | auto | "" (fp32 on CPU, auto on GPUs).
-  uint32_t shards = 1;    ///< Stages over the layers (tensor_parallel_degree).
+  quantization quantized = quantization::none; ///< Of the layers' matrices.
+  uint32_t shards = 1;                         ///< Stages over the layers (tensor_parallel_degree).
   /// Where it may run: "cpu", "*" (on GPUs if there are any), or GPUs: "0;1", "gpu0;gpu1".
   std::string devices = "cpu";
   std::string device_map = ""; ///< As LMI's option.device_map; beats `devices`. Empty: none.

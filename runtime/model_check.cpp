@@ -75,7 +75,7 @@ void look_at_memory(model_report& report) {
   const auto& load = report.model.spec.load;
   const auto wanted = load.dtype == "bf16" ? "bf16" : "fp32";
   for (const auto& estimate : report.folder.memory) {
-    if (estimate.dtype != wanted)
+    if (estimate.dtype != wanted || estimate.quantized != load.quantized)
       continue;
     if (free_bytes > 0 && estimate.weight_bytes > free_bytes)
       report.findings.push_back(
@@ -170,6 +170,10 @@ std::string render(const model_report& report) {
     line("devices", devices_text(m.spec.load));
     line("dtype", m.spec.load.dtype.empty() ? "that of config.json on GPUs, fp32 on the CPU"
                                             : m.spec.load.dtype);
+    if (m.spec.load.quantized != models::quantization::none)
+      line("quantized", m.spec.load.quantized == models::quantization::int8
+                            ? "layers to 8 bits, as LLM.int8() of bitsandbytes"
+                            : "layers to 4 bits, as fp4 of bitsandbytes");
     line("queue", std::to_string(m.job_queue_size) + " requests, a batch slot within " +
                       seconds_text(m.settings.duration("option.predict_timeout")));
     line("loading", "within " + seconds_text(m.settings.duration("option.model_loading_timeout")));

@@ -245,6 +245,21 @@ caf::expected<prepared_model> prepare_dummy(const config::sources& from,
   return out;
 }
 
+namespace {
+
+/// LMI's old switches count where option.quantize is not set, that for four bits first.
+models::quantization quantization_of(const config::settings& model) {
+  const auto wish = model.text("option.quantize");
+  if (wish == "bitsandbytes8")
+    return models::quantization::int8;
+  if (wish == "bitsandbytes4" || model.boolean("option.load_in_4bit"))
+    return models::quantization::fp4;
+  return model.boolean("option.load_in_8bit") ? models::quantization::int8
+                                              : models::quantization::none;
+}
+
+} // namespace
+
 model_spec spec_of(const config::settings& model, const std::string& folder, bool dummy) {
   model_spec spec;
   spec.name = dummy && model.text("option.served_model_name").empty()
@@ -255,6 +270,7 @@ model_spec spec_of(const config::settings& model, const std::string& folder, boo
   spec.load.dummy_step_us =
       static_cast<uint32_t>(model.number("option.dummy_step_ms") * 1000.0 + 0.5);
   spec.load.dtype = model.text("option.dtype");
+  spec.load.quantized = quantization_of(model);
   auto degree = model.integer("option.tensor_parallel_degree");
   spec.load.shards = degree < 0    ? models::all_devices
                      : degree == 0 ? models::by_device

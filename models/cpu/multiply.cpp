@@ -14,8 +14,6 @@ namespace {
 constexpr size_t l1_share = 24 << 10;
 constexpr size_t l2_share = 512 << 10;
 constexpr size_t few_rows = 64; ///< Up to here each stretch of weights is kept in L1 for all rows.
-constexpr size_t step_bytes =
-    panel_columns * 4;                   ///< Of a panel, per k in fp32 and per pair in bf16.
 constexpr size_t stream_distance = 4096; ///< How far a single tile fetches ahead in its weights.
 
 /// How the rows are cut: evenly, none above the kernel's limit.
@@ -30,12 +28,16 @@ struct row_cut {
 struct job {
   const kernel_table& kernels;
   const packed_matrix& weight;
-  const product& p;
+  product p;
   row_cut cut;
-  bool fp32 = true;
-  size_t steps = 0;        ///< k, or pairs of k.
+  void (*multiply)(size_t rows, const tile& t) = nullptr;
+  size_t steps = 0;        ///< k, pairs of k for bf16, spans for fp4.
+  size_t step_bytes = 0;   ///< Of a panel per step.
   size_t x_step_bytes = 0; ///< Of one row of packed x per step.
   const std::byte* x = nullptr;
+  const float* row_scales = nullptr; ///< [m]; int8 only.
+
+  panel_format format() const { return weight.format(); }
 
   /// Panels that are finished together: a gate's and what it gates.
   size_t unit() const { return p.gate ? 2 : 1; }
@@ -52,27 +54,58 @@ void pack_tile(const job& j, size_t index, std::byte* packed) {
   const size_t k = j.weight.k();
   const float* x = j.p.x + begin * j.p.x_stride;
   std::byte* to = packed + begin * packed_row_bytes(j);
-  if (!j.fp32 && j.kernels.pairs_of_x) {
+  if (j.format() == panel_format::bf16 && j.kernels.pairs_of_x) {
     j.kernels.pack_bf16(x, j.p.x_stride, rows, k, reinterpret_cast<uint32_t*>(to));
     return;
   }
   auto* floats = reinterpret_cast<float*>(to);
   j.kernels.pack_fp32(x, j.p.x_stride, rows, k, floats);
-  if (!j.fp32 && k % 2 != 0)
+  if (j.format() == panel_format::bf16 && k % 2 != 0)
     std::fill_n(floats + k * rows, rows, 0.0f);
+}
+
+constexpr size_t worth_sharing = 64 * 1024; ///< Numbers of x.
+
+/// Puts rows of x into the form for int8 weights, at the end of the shared scratch.
+/// @returns The new rows; `j.row_scales` become theirs.
+const float* quantize_x(context& where, job& j, std::byte* to) {
+  const size_t k = j.weight.k();
+  auto* scales = reinterpret_cast<float*>(to);
+  auto* rows = scales + j.p.m;
+  const auto one = [&](size_t row, size_t) {
+    scales[row] = j.kernels.quantize_row(j.p.x + row * j.p.x_stride, k, rows + row * k);
+  };
+  if (j.p.m * k < worth_sharing) {
+    for (size_t row = 0; row < j.p.m; ++row)
+      one(row, 0);
+  } else {
+    where.pool().parallel_for(j.p.m, one);
+  }
+  j.row_scales = scales;
+  return rows;
 }
 
 /// Puts x into the order of the kernels, unless it is already.
 void pack_x(context& where, job& j) {
   const size_t k = j.weight.k();
-  const bool as_it_is = j.p.m == 1 && (j.fp32 || (!j.kernels.pairs_of_x && k % 2 == 0));
+  const bool whole_steps =
+      j.format() != panel_format::bf16 || (!j.kernels.pairs_of_x && k % 2 == 0);
+  const bool as_it_is = j.p.m == 1 && whole_steps;
+  const bool quantized = j.format() == panel_format::int8;
+  const size_t packed_bytes = as_it_is ? 0 : j.p.m * packed_row_bytes(j);
+  const size_t quantized_bytes = quantized ? j.p.m * (k + 1) * sizeof(float) : 0;
+  std::byte* packed = nullptr;
+  if (packed_bytes + quantized_bytes > 0)
+    packed =
+        static_cast<std::byte*>(where.shared_scratch().reserve(packed_bytes + quantized_bytes));
+  if (quantized) {
+    j.p.x = quantize_x(where, j, packed + packed_bytes);
+    j.p.x_stride = k;
+  }
   if (as_it_is) {
     j.x = reinterpret_cast<const std::byte*>(j.p.x);
     return;
   }
-  auto* packed =
-      static_cast<std::byte*>(where.shared_scratch().reserve(j.p.m * packed_row_bytes(j)));
-  constexpr size_t worth_sharing = 64 * 1024;
   if (j.p.m * k < worth_sharing) {
     for (size_t i = 0; i < j.cut.tiles; ++i)
       pack_tile(j, i, packed);
@@ -88,19 +121,35 @@ void run_tile(const job& j, size_t panel, size_t tile_index, size_t step, size_t
   const size_t rows = j.cut.count(tile_index);
   tile t;
   t.x = j.x + j.cut.begin(tile_index) * packed_row_bytes(j) + step * rows * j.x_step_bytes;
-  t.w = j.weight.panel(panel) + step * step_bytes;
+  t.w = j.weight.panel(panel) + step * j.step_bytes;
   t.steps = steps;
+  t.span = fp4_scale_span(j.weight.k());
   t.sums = sums;
   t.resume = step > 0;
   t.ahead = ahead;
   t.ahead_step = ahead_step;
-  (j.fp32 ? j.kernels.multiply_fp32 : j.kernels.multiply_bf16)(rows, t);
+  j.multiply(rows, t);
+}
+
+/// Sums of int8 codes become sums of what they stand for.
+void scale_sums(const job& j, size_t panel, size_t first_row, size_t rows, float* sums) {
+  const float* columns = j.weight.column_scales(panel);
+  for (size_t r = 0; r < rows; ++r) {
+    const float scale = j.row_scales[first_row + r];
+    for (size_t c = 0; c < panel_columns; ++c)
+      sums[r * panel_columns + c] *= scale * columns[c];
+  }
 }
 
 /// The sums of one tile and panel on their way out. @param gated The next panel's, for a gate.
 void finish_tile(const job& j, size_t panel, size_t tile_index, float* sums, float* gated) {
   const size_t row = j.cut.begin(tile_index);
   const auto [column, columns] = j.weight.columns_of(panel);
+  if (j.row_scales != nullptr) {
+    scale_sums(j, panel, row, j.cut.count(tile_index), sums);
+    if (j.p.gate)
+      scale_sums(j, panel + 1, row, j.cut.count(tile_index), gated);
+  }
   tile_finish f;
   f.sums = sums;
   f.rows = j.cut.count(tile_index);
@@ -130,16 +179,17 @@ void finish_tile(const job& j, size_t panel, size_t tile_index, float* sums, flo
 /// all tiles use it; meanwhile each tile fetches its share of the next stretch.
 void run_few_rows(const job& j, size_t first_panel, size_t last_panel, scratch_buffer& scratch) {
   const size_t tiles = j.cut.tiles;
-  const size_t stretch = tiles == 1 ? j.steps : std::min(j.steps, l1_share / step_bytes);
+  const size_t stretch =
+      tiles == 1 ? j.steps : std::clamp<size_t>(l1_share / j.step_bytes, 1, j.steps);
   const size_t panel_sums = j.p.m * panel_columns;
   auto* sums = static_cast<float*>(scratch.reserve(j.unit() * panel_sums * sizeof(float)));
   for (size_t panel = first_panel; panel < last_panel; ++panel) {
     const size_t in_unit = panel % j.unit();
     for (size_t step = 0; step < j.steps; step += stretch) {
       const size_t steps = std::min(stretch, j.steps - step);
-      const std::byte* next = j.weight.panel(panel) + step * step_bytes;
-      next += tiles == 1 ? stream_distance : steps * step_bytes;
-      const size_t ahead_step = (step_bytes + tiles - 1) / tiles;
+      const std::byte* next = j.weight.panel(panel) + step * j.step_bytes;
+      next += tiles == 1 ? stream_distance : steps * j.step_bytes;
+      const size_t ahead_step = (j.step_bytes + tiles - 1) / tiles;
       for (size_t i = 0; i < tiles; ++i)
         run_tile(j, panel, i, step, steps,
                  sums + in_unit * panel_sums + j.cut.begin(i) * panel_columns,
@@ -156,7 +206,8 @@ void run_few_rows(const job& j, size_t first_panel, size_t last_panel, scratch_b
 
 /// Many rows: blocks of x and of k that stay in L2 while the panels of a group pass by.
 void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_buffer& scratch) {
-  constexpr size_t most_steps = 2048;
+  const size_t most_steps =
+      j.format() == panel_format::fp4 ? 2048 / fp4_scale_span(j.weight.k()) : 2048;
   constexpr size_t group_panels = 8;
   const size_t stretches = (j.steps + most_steps - 1) / most_steps;
   const size_t stretch = (j.steps + stretches - 1) / stretches;
@@ -178,8 +229,9 @@ void run_many_rows(const job& j, size_t first_panel, size_t last_panel, scratch_
       for (size_t step = 0; step < j.steps; step += stretch) {
         const size_t steps = std::min(stretch, j.steps - step);
         for (size_t panel = 0; panel < panels; ++panel) {
-          const std::byte* next = j.weight.panel(base + panel) + (step + steps) * step_bytes;
-          const size_t share = (step_bytes + last_tile - first_tile - 1) / (last_tile - first_tile);
+          const std::byte* next = j.weight.panel(base + panel) + (step + steps) * j.step_bytes;
+          const size_t share =
+              (j.step_bytes + last_tile - first_tile - 1) / (last_tile - first_tile);
           for (size_t i = first_tile; i < last_tile; ++i)
             run_tile(j, base + panel, i, step, steps, sums_of(panel, i),
                      next + (i - first_tile) * steps * share, share);
@@ -198,10 +250,32 @@ void multiply(context& where, const packed_matrix& weight, const product& p) {
   if (p.m == 0 || weight.n() == 0)
     return;
   const kernel_table& kernels = where.kernels();
-  const bool fp32 = weight.storage() == dtype::fp32;
-  job j{kernels, weight, p, {p.m, (p.m + kernels.tile_rows - 1) / kernels.tile_rows}, fp32};
-  j.steps = fp32 ? weight.k() : (weight.k() + 1) / 2;
-  j.x_step_bytes = fp32 || kernels.pairs_of_x ? 4 : 8;
+  job j{kernels, weight, p, {p.m, (p.m + kernels.tile_rows - 1) / kernels.tile_rows}};
+  const size_t k = weight.k();
+  const size_t span = fp4_scale_span(k);
+  j.step_bytes = panel_columns * 4;
+  j.x_step_bytes = 4;
+  j.steps = k;
+  switch (weight.format()) {
+  case panel_format::fp32:
+    j.multiply = kernels.multiply_fp32;
+    break;
+  case panel_format::bf16:
+    j.multiply = kernels.multiply_bf16;
+    j.steps = (k + 1) / 2;
+    j.x_step_bytes = kernels.pairs_of_x ? 4 : 8;
+    break;
+  case panel_format::int8:
+    j.multiply = kernels.multiply_int8;
+    j.step_bytes = panel_columns;
+    break;
+  case panel_format::fp4:
+    j.multiply = kernels.multiply_fp4;
+    j.steps = k / span;
+    j.step_bytes = fp4_step_bytes(k);
+    j.x_step_bytes = 4 * span;
+    break;
+  }
   pack_x(where, j);
   const size_t units = weight.panels() / j.unit();
   const size_t threads = where.pool().size();

@@ -9,6 +9,7 @@
 #include "troupe/models/cpu/context.hpp"
 #include "troupe/models/cpu/elementwise.hpp"
 #include "troupe/models/cpu/weight_arena.hpp"
+#include "troupe/models/quantization.hpp"
 
 namespace troupe::models::cpu {
 
@@ -32,27 +33,47 @@ enum class column_order : uint8_t {
          ///< turns.
 };
 
-/// A weight matrix in the order in which the kernels read it: panels of 32 output columns, each
-/// panel all of K, in fp32 as [k][32] or in bf16 as [k / 2][32][2] (an odd K is padded by a zero).
-/// The same bytes serve every instruction set. The memory belongs to the arena, which must live
-/// longer.
+/// What a panel of 32 output columns holds, all of K.
+enum class panel_format : uint8_t {
+  fp32, ///< [k][32]
+  bf16, ///< [k / 2][32][2]; an odd K is padded by a zero.
+  int8, ///< Codes [k][32], then the columns' scales, fp32 [32]: weight = code * scale.
+  fp4,  ///< For every fp4_scale_span(k) = s of k: scales, fp32 [32], then codes, [(s + 1) / 2][32]
+        ///< bytes, the even k in the lower half.
+};
+
+/// Bytes of such scales and their codes.
+constexpr size_t fp4_step_bytes(size_t k) {
+  return panel_columns * (sizeof(float) + (fp4_scale_span(k) + 1) / 2);
+}
+
+/// @pre storage is dtype::fp32 or dtype::bf16.
+constexpr panel_format format_of(dtype storage, quantization how = quantization::none) {
+  return how == quantization::int8  ? panel_format::int8
+         : how == quantization::fp4 ? panel_format::fp4
+         : storage == dtype::fp32   ? panel_format::fp32
+                                    : panel_format::bf16;
+}
+
+/// A weight matrix in the order in which the kernels read it: panels of 32 output columns. The same
+/// bytes serve every instruction set. The memory belongs to the arena, which must live longer.
 class packed_matrix {
 public:
   packed_matrix() = default;
 
-  /// A matrix of zeros, to be filled by `pack`. @pre storage is dtype::fp32 or dtype::bf16; a gated
-  /// n is even. `empty()` afterwards means that the arena had no memory.
-  packed_matrix(weight_arena& arena, size_t n, size_t k, dtype storage,
+  /// A matrix of zeros, to be filled by `pack`. @pre a gated n is even. `empty()` afterwards means
+  /// that the arena had no memory.
+  packed_matrix(weight_arena& arena, size_t n, size_t k, panel_format format,
                 column_order order = column_order::plain);
 
   /// Bytes that a matrix takes.
-  static size_t bytes_for(size_t n, size_t k, dtype storage,
+  static size_t bytes_for(size_t n, size_t k, panel_format format,
                           column_order order = column_order::plain);
 
   /// Fills output columns [first, first + source.n) from a source; several sources side by side
-  /// make a fused matrix (q, k, v or gate, up). fp32 is rounded to nearest even for bf16 storage.
-  /// The source is not needed afterwards: large ones can be packed in slices of rows and given
-  /// back.
+  /// make a fused matrix (q, k, v or gate, up). fp32 is rounded to nearest even for bf16, and
+  /// quantized as quantization.hpp says. The source is not needed afterwards: large ones can be
+  /// packed in slices of rows, a multiple of 64 each but the last, and given back.
   /// @pre source.k == k() and first + source.n <= n().
   void pack(context& where, const weight_source& source, size_t first = 0);
 
@@ -63,12 +84,16 @@ public:
   bool empty() const { return data_ == nullptr; }
   size_t n() const { return n_; }
   size_t k() const { return k_; }
-  dtype storage() const { return storage_; }
+  panel_format format() const { return format_; }
   column_order order() const { return order_; }
-  size_t byte_size() const { return empty() ? 0 : bytes_for(n_, k_, storage_, order_); }
+  size_t byte_size() const { return empty() ? 0 : bytes_for(n_, k_, format_, order_); }
   size_t panels() const { return panels_for(n_, order_); }
-  size_t panel_bytes() const;
+  size_t panel_bytes() const { return panel_bytes(k_, format_); }
   const std::byte* panel(size_t i) const { return data_ + i * panel_bytes(); }
+  /// fp32 [32]. @pre format() == panel_format::int8
+  const float* column_scales(size_t panel_index) const {
+    return reinterpret_cast<const float*>(panel(panel_index) + k_ * panel_columns);
+  }
 
   /// The columns that a panel holds: all 32, or fewer at the end of the matrix or of a half.
   struct columns {
@@ -85,11 +110,12 @@ private:
   };
   place place_of(size_t index) const;
   static size_t panels_for(size_t n, column_order order);
+  static size_t panel_bytes(size_t k, panel_format format);
 
   std::byte* data_ = nullptr;
   size_t n_ = 0;
   size_t k_ = 0;
-  dtype storage_ = dtype::fp32;
+  panel_format format_ = panel_format::fp32;
   column_order order_ = column_order::plain;
 };
 
@@ -117,7 +143,9 @@ struct product {
 /// nothing else, so that its bits depend on its own row of x, on the weights and on the instruction
 /// set, and not on m, on the neighbours or on the number of threads. With bf16 weights and
 /// isa::avx512_bf16, x is rounded to bf16 and pairs of products are added at once; elsewhere bf16
-/// weights are widened and x stays as it is. The weights are streamed once up to 64 rows.
+/// weights are widened and x stays as it is. With int8 weights a row of x becomes codes and
+/// outliers (quantization.hpp), with fp4 weights it stays as it is. The weights are streamed once
+/// up to 64 rows.
 void multiply(context& where, const packed_matrix& weight, const product& p);
 
 } // namespace troupe::models::cpu

@@ -27,8 +27,7 @@ public:
   ~cuda_backend() override;
 
   // cuda_backend_loading.cpp
-  caf::expected<std::unique_ptr<linear_weight>> make_linear(size_t n, size_t k, bool bias,
-                                                            bool gated) override;
+  caf::expected<std::unique_ptr<linear_weight>> make_linear(const linear_shape& shape) override;
   void fill_linear(linear_weight& weight, const host_matrix& source, size_t first) override;
   void fill_bias(linear_weight& weight, const host_matrix& source, size_t first) override;
   caf::expected<std::unique_ptr<table_weight>> make_table(const host_matrix& source) override;

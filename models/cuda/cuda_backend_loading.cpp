@@ -3,6 +3,7 @@
 
 #include "troupe/models/cuda/cuda_backend.hpp"
 #include "troupe/models/cuda/draws.hpp"
+#include "troupe/models/cuda/kernels/quantize.hpp"
 
 namespace troupe::models::cuda {
 
@@ -31,25 +32,40 @@ device_buffer vector_of(uploader& upload, const host_matrix& source) {
 
 } // namespace
 
-caf::expected<std::unique_ptr<linear_weight>> cuda_backend::make_linear(size_t n, size_t k,
-                                                                        bool bias, bool gated) {
+caf::expected<std::unique_ptr<linear_weight>> cuda_backend::make_linear(const linear_shape& shape) {
   return made([&]() -> std::unique_ptr<linear_weight> {
     auto w = std::make_unique<cuda_linear>();
     w->type = element_of(options_.compute);
-    w->n = static_cast<uint32_t>(n);
-    w->k = static_cast<uint32_t>(k);
-    w->gated = gated;
-    w->rows = device_buffer{n * k * size_of(w->type)};
-    if (bias)
-      w->bias = device_buffer{n * sizeof(float)};
-    weight_bytes_ += w->rows.size() + w->bias.size();
+    w->n = static_cast<uint32_t>(shape.n);
+    w->k = static_cast<uint32_t>(shape.k);
+    w->gated = shape.gated;
+    w->kept_as = shape.kept_as;
+    switch (shape.kept_as) {
+    case quantization::none:
+      w->rows = device_buffer{shape.n * shape.k * size_of(w->type)};
+      break;
+    case quantization::int8:
+      w->rows = device_buffer{shape.n * shape.k};
+      w->scales = device_buffer{shape.n * sizeof(float)};
+      break;
+    case quantization::fp4:
+      w->rows = device_buffer{shape.n * quantized_row_bytes(shape.kept_as, shape.k)};
+      w->scales = device_buffer{shape.k / fp4_scale_span(shape.k) * shape.n * sizeof(float)};
+      break;
+    }
+    if (shape.bias)
+      w->bias = device_buffer{shape.n * sizeof(float)};
+    weight_bytes_ += w->rows.size() + w->scales.size() + w->bias.size();
     return w;
   });
 }
 
 void cuda_backend::fill_linear(linear_weight& weight, const host_matrix& source, size_t first) {
   auto& w = static_cast<cuda_linear&>(weight);
-  upload_->convert(source, w.rows.as<std::byte>(first * w.k * size_of(w.type)), w.type);
+  if (w.kept_as != quantization::none)
+    upload_->quantize(source, w, first);
+  else
+    upload_->convert(source, w.rows.as<std::byte>(first * w.k * size_of(w.type)), w.type);
 }
 
 void cuda_backend::fill_bias(linear_weight& weight, const host_matrix& source, size_t first) {

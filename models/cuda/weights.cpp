@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "troupe/models/cuda/kernels/quantize.hpp"
 #include "troupe/models/host_memory.hpp"
 
 namespace troupe::models::cuda {
@@ -70,16 +71,35 @@ void uploader::convert(const host_matrix& from, void* to, element type) {
     copy(from.data, bytes, to);
     return;
   }
+  check(cuda::convert(on_, copy_raw(from), from_type, from.transposed,
+                      static_cast<uint32_t>(from.rows), static_cast<uint32_t>(from.columns), to,
+                      type),
+        "converting weights");
+}
+
+void uploader::quantize(const host_matrix& from, const cuda_linear& into, size_t first) {
+  const auto* raw = copy_raw(from);
+  const size_t bytes = (from.rows * from.columns + fp4_block - 1) / fp4_block * sizeof(float);
+  if (largest_.size() < bytes) {
+    wait();
+    largest_ = device_buffer{};
+    largest_ = device_buffer{bytes};
+  }
+  check(quantize_weight(on_, raw, element_of(from.type), from.transposed,
+                        static_cast<uint32_t>(from.rows), static_cast<uint32_t>(first), into.view(),
+                        largest_.as<float>()),
+        "quantizing weights");
+}
+
+void* uploader::copy_raw(const host_matrix& from) {
+  const size_t bytes = from.rows * from.columns * size_of(element_of(from.type));
   if (raw_.size() < bytes) {
     wait(); // An earlier conversion may still read the smaller one.
     raw_ = device_buffer{};
     raw_ = device_buffer{std::max(bytes, staging_bytes)};
   }
   copy(from.data, bytes, raw_.data());
-  check(cuda::convert(on_, raw_.data(), from_type, from.transposed,
-                      static_cast<uint32_t>(from.rows), static_cast<uint32_t>(from.columns), to,
-                      type),
-        "converting weights");
+  return raw_.data();
 }
 
 } // namespace troupe::models::cuda

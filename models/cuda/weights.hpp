@@ -13,14 +13,18 @@ namespace troupe::models::cuda {
 element element_of(dtype type);
 
 struct cuda_linear final : linear_weight {
-  device_buffer rows; ///< [n, k] in the compute type.
-  device_buffer bias; ///< fp32 [n]; empty: none.
+  device_buffer rows;   ///< [n, k] in the compute type, or codes.
+  device_buffer bias;   ///< fp32 [n]; empty: none.
+  device_buffer scales; ///< Of codes.
+  quantization kept_as = quantization::none;
   element type = element::bf16;
   uint32_t n = 0;
   uint32_t k = 0;
   bool gated = false;
 
-  weight view() const { return {rows.data(), type, n, k, bias.as<const float>()}; }
+  weight view() const {
+    return {rows.data(), type, n, k, bias.as<const float>(), kept_as, scales.as<const float>()};
+  }
 };
 
 struct cuda_table final : table_weight {
@@ -59,6 +63,8 @@ public:
   void copy(const void* from, size_t bytes, void* to);
   /// Copies a matrix and converts it to `type`, [rows, columns] without gaps at `to`.
   void convert(const host_matrix& from, void* to, element type);
+  /// Copies a matrix and quantizes it as output features from `first` on.
+  void quantize(const host_matrix& from, const cuda_linear& into, size_t first);
   /// Errors: throws device_failure.
   void wait();
 
@@ -73,7 +79,10 @@ private:
   cpu::thread_pool threads_;
   std::vector<std::unique_ptr<staging>> ring_;
   size_t next_ = 0;
-  device_buffer raw_; ///< Values before their conversion.
+  void* copy_raw(const host_matrix& from);
+
+  device_buffer raw_;     ///< Values before their conversion.
+  device_buffer largest_; ///< Of blocks that are quantized.
 };
 
 } // namespace troupe::models::cuda

@@ -65,7 +65,7 @@ size_t linear_bytes(const device_backend_options& o, const step_limits& limits) 
   const auto call = [&](uint32_t rows, uint32_t n, uint32_t k, element out) {
     linear_call c;
     c.x = {nullptr, type, rows, k, k};
-    c.by = {nullptr, type, n, k, nullptr};
+    c.by = {nullptr, type, n, k, nullptr, o.quantized, nullptr};
     c.y = {nullptr, out, rows, n, n};
     return c;
   };
@@ -86,9 +86,11 @@ size_t linear_bytes(const device_backend_options& o, const step_limits& limits) 
   size_t most = 0;
   for (const auto& c : {qkv, up, out, down})
     most = std::max(most, linear_scratch_bytes(c));
-  if (s.ends)
-    most = std::max(most, linear_scratch_bytes(
-                              call(limits.logits_rows, s.vocabulary, s.hidden, element::fp32)));
+  if (s.ends) {
+    auto logits = call(limits.logits_rows, s.vocabulary, s.hidden, element::fp32);
+    logits.by.kept_as = quantization::none;
+    most = std::max(most, linear_scratch_bytes(logits));
+  }
   return most;
 }
 

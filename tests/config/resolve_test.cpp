@@ -277,9 +277,9 @@ TEST_CASE_METHOD(fixture, "settings that other runtimes know are accepted with a
                               "option.enable_streaming=huggingface\noption.max_splits=2\n"
                               "option.max_sparsity=0.5\noption.low_cpu_mem_usage=false\n");
   auto r = model();
-  CHECK(warned(r, "option.quantize (" + (folder / "serving.properties").string() +
-                      ":1): weights are not quantized"));
-  CHECK(warned(r, ":2): weights are not quantized"));
+  CHECK(!warned(r, "option.quantize ("));
+  CHECK(warned(r, "option.load_in_4bit (" + (folder / "serving.properties").string() +
+                      ":2): deprecated: set option.quantize=bitsandbytes4"));
   CHECK(warned(r, ":5): accepted for the sake of existing files"));
   write("serving.properties", "option.quantize=gptq");
   CHECK(

@@ -260,7 +260,11 @@ TEST_CASE("inspect says what a folder is, what it takes, and why it cannot be se
   CHECK(report.parameters == 91488);
   CHECK(report.stored_bytes == 91488 * 4);
   CHECK(report.stored_type == "F32");
-  CHECK(report.memory.size() == 2);
+  REQUIRE(report.memory.size() == 6);
+  // In fp32: whole, in 8 bits, in 4 bits.
+  CHECK(report.memory[2].weight_bytes < report.memory[0].weight_bytes / 2);
+  CHECK(report.memory[4].weight_bytes < report.memory[2].weight_bytes);
+  CHECK(contains(render(report), "memory fp32, 4-bit"));
   CHECK(!report.supported); // The tiny models come without a tokenizer.
   CHECK(contains(render(report), "no: "));
   CHECK(contains(render(report), "sliding window 33"));

@@ -4,7 +4,7 @@ target_compile_definitions(models_test_support PRIVATE TROUPE_GOLDEN_DIR="${TROU
 troupe_warnings(models_test_support)
 
 troupe_test(models_architectures_test
-  SOURCES architectures_test.cpp
+  SOURCES architectures_test.cpp quantization_test.cpp
   LINKS models_test_support)
 troupe_test(models_loading_test
   SOURCES safetensors_test.cpp pytorch_file_test.cpp configuration_test.cpp placement_test.cpp device_library_test.cpp

@@ -3,6 +3,7 @@
 #include "troupe/models/cpu/kernels/attention_impl.hpp"
 #include "troupe/models/cpu/kernels/elementwise_impl.hpp"
 #include "troupe/models/cpu/kernels/product_impl.hpp"
+#include "troupe/models/cpu/kernels/quantize_impl.hpp"
 
 namespace troupe::models::cpu {
 
@@ -22,6 +23,9 @@ const kernel_table avx2_kernels{
     .pairs_of_x = false,
     .multiply_fp32 = multiply_fp32,
     .multiply_bf16 = multiply_bf16,
+    .multiply_int8 = multiply_int8,
+    .multiply_fp4 = multiply_fp4,
+    .quantize_row = quantize_row,
     .finish = finish_tile,
     .pack_fp32 = pack_rows,
     .pack_bf16 = nullptr,

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "troupe/models/cpu/convert.hpp"
+#include "troupe/models/cpu/kernels/quantize_impl.hpp"
 #include "troupe/models/cpu/kernels/table.hpp"
 
 /// The kernels spelled out, for processors without AVX2 and as what the others are compared with.
@@ -40,6 +41,41 @@ void multiply_bf16(size_t rows, const tile& t) {
     for (size_t k = 0; k < 2 * t.steps; ++k)
       for (size_t c = 0; c < panel_width; ++c)
         sums[c] += x[k * rows + r] * bf16_to_fp32(w[(k / 2 * panel_width + c) * 2 + k % 2]);
+  }
+}
+
+void multiply_int8(size_t rows, const tile& t) {
+  const auto* x = static_cast<const float*>(t.x);
+  const auto* w = static_cast<const int8_t*>(t.w);
+  for (size_t r = 0; r < rows; ++r) {
+    float* sums = t.sums + r * panel_width;
+    for (size_t c = 0; !t.resume && c < panel_width; ++c)
+      sums[c] = 0;
+    for (size_t k = 0; k < t.steps; ++k)
+      for (size_t c = 0; c < panel_width; ++c)
+        sums[c] += x[k * rows + r] * static_cast<float>(w[k * panel_width + c]);
+  }
+}
+
+void multiply_fp4(size_t rows, const tile& t) {
+  const auto* x = static_cast<const float*>(t.x);
+  const auto* w = static_cast<const std::byte*>(t.w);
+  for (size_t step = 0; step < t.steps; ++step) {
+    const auto* scales = reinterpret_cast<const float*>(w);
+    const auto* codes = w + panel_width * sizeof(float);
+    for (size_t r = 0; r < rows; ++r) {
+      float* sums = t.sums + r * panel_width;
+      for (size_t c = 0; c < panel_width; ++c) {
+        float sum = 0;
+        for (size_t k = 0; k < t.span; ++k) {
+          const auto pair = static_cast<unsigned>(codes[k / 2 * panel_width + c]);
+          const auto code = k % 2 == 0 ? pair & 15U : pair >> 4;
+          sum += x[(step * t.span + k) * rows + r] * fp4_values[code];
+        }
+        sums[c] = sum * scales[c] + (t.resume || step > 0 ? sums[c] : 0);
+      }
+    }
+    w = codes + (t.span + 1) / 2 * panel_width;
   }
 }
 
@@ -189,6 +225,9 @@ const kernel_table plain_kernels{
     .pairs_of_x = false,
     .multiply_fp32 = multiply_fp32,
     .multiply_bf16 = multiply_bf16,
+    .multiply_int8 = multiply_int8,
+    .multiply_fp4 = multiply_fp4,
+    .quantize_row = quantize_row,
     .finish = finish,
     .pack_fp32 = pack,
     .pack_bf16 = nullptr,

@@ -10,6 +10,19 @@
 namespace troupe::models::cpu {
 namespace {
 
+/// sums[r] += x[r] * weights, of one k.
+template <size_t Rows, size_t Vectors>
+[[gnu::always_inline]] inline void add_products(const float* x, const simd::vec (&weights)[Vectors],
+                                                simd::vec (&sums)[Rows][Vectors]) {
+#pragma GCC unroll 16
+  for (size_t r = 0; r < Rows; ++r) {
+    const simd::vec value = simd::set1(x[r]);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v)
+      sums[r][v] = simd::fma(value, weights[v], sums[r][v]);
+  }
+}
+
 /// Columns [column, column + Vectors * width) of a panel in fp32.
 template <size_t Rows, size_t Vectors>
 void columns_fp32(const tile& t, size_t column) {
@@ -25,13 +38,7 @@ void columns_fp32(const tile& t, size_t column) {
     for (size_t v = 0; v < Vectors; ++v)
       weights[v] = simd::load(w + v * simd::width);
     look_ahead(ahead, ahead_step);
-#pragma GCC unroll 16
-    for (size_t r = 0; r < Rows; ++r) {
-      const simd::vec value = simd::set1(x[r]);
-#pragma GCC unroll 4
-      for (size_t v = 0; v < Vectors; ++v)
-        sums[r][v] = simd::fma(value, weights[v], sums[r][v]);
-    }
+    add_products(x, weights, sums);
     x += Rows;
     w += panel_width;
     ahead += ahead_step;
@@ -55,28 +62,94 @@ void columns_bf16(const tile& t, size_t column) {
     for (size_t v = 0; v < Vectors; ++v)
       weights[v] = simd::load_even(w + v * 2 * simd::width);
     look_ahead(ahead, ahead_step);
-#pragma GCC unroll 16
-    for (size_t r = 0; r < Rows; ++r) {
-      const simd::vec value = simd::set1(x[r]);
-#pragma GCC unroll 4
-      for (size_t v = 0; v < Vectors; ++v)
-        sums[r][v] = simd::fma(value, weights[v], sums[r][v]);
-    }
+    add_products(x, weights, sums);
 #pragma GCC unroll 4
     for (size_t v = 0; v < Vectors; ++v)
       weights[v] = simd::load_odd(w + v * 2 * simd::width);
-#pragma GCC unroll 16
-    for (size_t r = 0; r < Rows; ++r) {
-      const simd::vec value = simd::set1(x[Rows + r]);
-#pragma GCC unroll 4
-      for (size_t v = 0; v < Vectors; ++v)
-        sums[r][v] = simd::fma(value, weights[v], sums[r][v]);
-    }
+    add_products(x + Rows, weights, sums);
     x += 2 * Rows;
     w += 2 * panel_width;
     ahead += ahead_step;
   }
   store_sums(sums, t, column);
+}
+
+/// The same with int8 codes in place of weights.
+template <size_t Rows, size_t Vectors>
+void columns_int8(const tile& t, size_t column) {
+  const float* x = static_cast<const float*>(t.x);
+  const int8_t* w = static_cast<const int8_t*>(t.w) + column;
+  const std::byte* ahead = t.ahead;
+  simd::vec sums[Rows][Vectors];
+  load_sums(sums, t, column);
+  for (size_t k = t.steps; k > 0; --k) {
+    simd::vec weights[Vectors];
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v)
+      weights[v] = simd::load_codes(w + v * simd::width);
+    _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
+    add_products(x, weights, sums);
+    x += Rows;
+    w += panel_width;
+    ahead += t.ahead_step;
+  }
+  store_sums(sums, t, column);
+}
+
+/// The same with fp4 weights: a step is a span, whose sum is scaled as a whole.
+template <size_t Rows, size_t Vectors>
+void columns_fp4(const tile& t, size_t column) {
+  const float* x = static_cast<const float*>(t.x);
+  const std::byte* w = static_cast<const std::byte*>(t.w);
+  const std::byte* ahead = t.ahead;
+  const size_t pairs = (t.span + 1) / 2;
+  const size_t ahead_step = t.ahead_step / pairs;
+  const simd::code_table table;
+  for (size_t step = 0; step < t.steps; ++step) {
+    const float* scales = reinterpret_cast<const float*>(w) + column;
+    const std::byte* codes = w + panel_width * sizeof(float) + column;
+    simd::vec sums[Rows][Vectors];
+#pragma GCC unroll 16
+    for (size_t r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v)
+        sums[r][v] = simd::zero();
+    const std::byte* line = ahead;
+    for (size_t k = 0; k < t.span; k += 2) {
+      simd::codes both[Vectors];
+      simd::vec weights[Vectors];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v) {
+        both[v] = simd::load_pairs(codes + v * simd::width);
+        weights[v] = table.lower(both[v]);
+      }
+      _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T0);
+      line += ahead_step;
+      add_products(x, weights, sums);
+      x += Rows;
+      codes += panel_width;
+      if (k + 1 == t.span)
+        break;
+#pragma GCC unroll 4
+      for (size_t v = 0; v < Vectors; ++v)
+        weights[v] = table.upper(both[v]);
+      add_products(x, weights, sums);
+      x += Rows;
+    }
+    const bool goes_on = t.resume || step > 0;
+#pragma GCC unroll 4
+    for (size_t v = 0; v < Vectors; ++v) {
+      const simd::vec scale = simd::load(scales + v * simd::width);
+#pragma GCC unroll 16
+      for (size_t r = 0; r < Rows; ++r) {
+        float* total = t.sums + r * panel_width + column + v * simd::width;
+        simd::store(total,
+                    simd::fma(sums[r][v], scale, goes_on ? simd::load(total) : simd::zero()));
+      }
+    }
+    w += panel_width * sizeof(float) + pairs * panel_width;
+    ahead += t.ahead_step;
+  }
 }
 
 /// As many columns at once as leave the sums in registers.
@@ -107,12 +180,36 @@ struct bf16_kernel {
   static void run(const tile& t) { rows_bf16<Rows>(t); }
 };
 
+template <size_t Rows>
+struct int8_kernel {
+  static void run(const tile& t) {
+    for (size_t column = 0; column < panel_width; column += column_vectors<Rows> * simd::width)
+      columns_int8<Rows, column_vectors<Rows>>(t, column);
+  }
+};
+
+template <size_t Rows>
+struct fp4_kernel {
+  static void run(const tile& t) {
+    for (size_t column = 0; column < panel_width; column += column_vectors<Rows> * simd::width)
+      columns_fp4<Rows, column_vectors<Rows>>(t, column);
+  }
+};
+
 void multiply_fp32(size_t rows, const tile& t) {
   choose<fp32_kernel>(rows, t);
 }
 
 void multiply_bf16(size_t rows, const tile& t) {
   choose<bf16_kernel>(rows, t);
+}
+
+void multiply_int8(size_t rows, const tile& t) {
+  choose<int8_kernel>(rows, t);
+}
+
+void multiply_fp4(size_t rows, const tile& t) {
+  choose<fp4_kernel>(rows, t);
 }
 
 /// One vector of one row's way out.

@@ -15,7 +15,8 @@ namespace troupe::models::cpu {
 struct tile {
   const void* x = nullptr;          ///< Packed: fp32 [k][rows], or bf16 pairs [k / 2][rows][2].
   const void* w = nullptr;          ///< The panel from the stretch's first k on.
-  size_t steps = 0;                 ///< Number of k; of pairs of k for bf16 weights.
+  size_t steps = 0;                 ///< Number of k; of pairs of k for bf16, of spans for fp4.
+  size_t span = 0;                  ///< fp4: k that share a scale.
   float* sums = nullptr;            ///< [rows][32], where the sums of this stretch go.
   bool resume = false;              ///< Go on from what stands in `sums`, rather than from zero.
   const std::byte* ahead = nullptr; ///< Weights that will be needed soon ...
@@ -81,6 +82,12 @@ struct kernel_table {
 
   void (*multiply_fp32)(size_t rows, const tile& t) = nullptr;
   void (*multiply_bf16)(size_t rows, const tile& t) = nullptr;
+  /// Sums of codes times x; the caller multiplies by the columns' scales.
+  void (*multiply_int8)(size_t rows, const tile& t) = nullptr;
+  void (*multiply_fp4)(size_t rows, const tile& t) = nullptr;
+  /// LLM.int8()'s form of a row: out = codes, and outliers in units of the codes' scale.
+  /// @returns That scale.
+  float (*quantize_row)(const float* x, size_t k, float* out) = nullptr;
   void (*finish)(const tile_finish& f) = nullptr;
   /// [rows, k] to [k][rows].
   void (*pack_fp32)(const float* x, size_t stride, size_t rows, size_t k, float* out) = nullptr;

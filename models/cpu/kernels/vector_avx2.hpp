@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "troupe/models/quantization.hpp"
+
 /// Vectors of 8 floats. Everything has internal linkage: see kernels/table.hpp.
 namespace troupe::models::cpu {
 namespace {
@@ -91,6 +93,24 @@ struct simd {
   static vec load_halves(const Element* a, const Element*) {
     return load(a);
   }
+  static vec load_codes(const int8_t* p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+  }
+  using codes = __m256i;
+  /// 8 bytes with two fp4 codes each.
+  static codes load_pairs(const std::byte* p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  }
+  struct code_table {
+    vec values = _mm256_loadu_ps(fp4_values);
+    // The permutation looks at the lowest three bits of an index; the fourth is the sign.
+    vec lower(codes c) const {
+      const __m256i sign = _mm256_slli_epi32(_mm256_and_si256(c, _mm256_set1_epi32(8)), 28);
+      return _mm256_xor_ps(_mm256_permutevar8x32_ps(values, c), _mm256_castsi256_ps(sign));
+    }
+    vec upper(codes c) const { return lower(_mm256_srli_epi32(c, 4)); }
+  };
   /// The even ones of 8 bf16 pairs.
   static vec load_even(const uint16_t* p) {
     return _mm256_castsi256_ps(

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "troupe/models/quantization.hpp"
+
 /// Vectors of 16 floats. Everything has internal linkage: see kernels/table.hpp.
 namespace troupe::models::cpu {
 namespace {
@@ -84,6 +86,21 @@ struct simd {
     return widen(_mm256_set_m128i(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b)),
                                   _mm_loadu_si128(reinterpret_cast<const __m128i*>(a))));
   }
+  static vec load_codes(const int8_t* p) {
+    return _mm512_cvtepi32_ps(
+        _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+  using codes = __m512i;
+  /// 16 bytes with two fp4 codes each.
+  static codes load_pairs(const std::byte* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  struct code_table {
+    vec values = _mm512_loadu_ps(fp4_values);
+    // The permutation looks at the lowest four bits of an index only.
+    vec lower(codes c) const { return _mm512_permutexvar_ps(c, values); }
+    vec upper(codes c) const { return _mm512_permutexvar_ps(_mm512_srli_epi32(c, 4), values); }
+  };
   /// The even ones of 16 bf16 pairs.
   static vec load_even(const uint16_t* p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));

@@ -5,6 +5,8 @@
 
 #include <cuda_runtime_api.h>
 
+#include "troupe/models/quantization.hpp"
+
 /// The CUDA kernels of a decoder, as plain functions that enqueue work and return at once. They
 /// keep no state, allocate nothing and never wait for the device.
 ///
@@ -65,13 +67,18 @@ struct matrix {
   size_t stride = 0; ///< Elements from row to row.
 };
 
-/// A weight [n, k], row-major without padding, in the compute type.
+/// A weight [n, k], row-major without padding, in the compute type or quantized:
+/// int8: bytes [n, k], code + 128; scales fp32 [n].
+/// fp4: bytes [n, (k + 1) / 2], the even k in the lower half; scales fp32 [k / s, n] with
+/// s = fp4_scale_span(k).
 struct weight {
   const void* data = nullptr;
-  element type = element::bf16;
+  element type = element::bf16; ///< The compute type.
   uint32_t n = 0;
   uint32_t k = 0;
   const float* bias = nullptr; ///< [n] or null.
+  quantization kept_as = quantization::none;
+  const float* scales = nullptr;
 };
 
 enum class norm_function : uint8_t { rms, layer };

@@ -1,6 +1,8 @@
 #include <algorithm>
 
 #include "troupe/models/cuda/kernels/gemm.hpp"
+#include "troupe/models/cuda/kernels/quantize.hpp"
+#include "troupe/models/cuda/kernels/quantized_linear.hpp"
 #include "troupe/models/cuda/kernels/small_batch.hpp"
 
 namespace troupe::models::cuda {
@@ -20,13 +22,6 @@ size_t normed_bytes(const linear_call& call) {
 
 bool is_activated(const linear_call& call) {
   return call.gated || call.function != activation::none;
-}
-
-matrix rows_of(const matrix& m, uint32_t first, uint32_t count) {
-  matrix part = m;
-  part.data = static_cast<unsigned char*>(m.data) + first * m.stride * size_of(m.type);
-  part.rows = count;
-  return part;
 }
 
 /// Without the library: pieces that our own kernels take.
@@ -65,6 +60,8 @@ cudaError_t multiply_with(gemm_library& library, const launcher& on, const linea
 } // namespace
 
 size_t linear_scratch_bytes(const linear_call& call) {
+  if (call.by.kept_as != quantization::none)
+    return normed_bytes(call) + quantized_scratch_bytes(call);
   return normed_bytes(call) +
          (is_activated(call) ? padded(size_t{call.x.rows} * call.by.n * size_of(call.by.type)) : 0);
 }
@@ -85,7 +82,8 @@ cudaError_t linear(const launcher& on, const linear_call& call, gemm_library* li
     return cudaErrorInvalidValue;
   linear_call rest = call;
   auto* scratch = static_cast<unsigned char*>(call.scratch);
-  if (call.before != nullptr) {
+  const bool quantized = call.by.kept_as != quantization::none;
+  if (call.before != nullptr && !(quantized && can_normalize(call))) {
     if (scratch == nullptr)
       return cudaErrorInvalidValue;
     const matrix normed{scratch, call.by.type, call.x.rows, call.by.k, call.by.k};
@@ -95,6 +93,10 @@ cudaError_t linear(const launcher& on, const linear_call& call, gemm_library* li
     rest.x = normed;
     rest.before = nullptr;
     scratch += normed_bytes(call);
+  }
+  if (quantized) {
+    rest.scratch = scratch;
+    return quantized_linear(on, rest, library);
   }
   if (fits_small(on.device, rest) &&
       rest.x.rows <= small_batch_limit(on.device, rest.by.type, rest.by.n, rest.by.k))

@@ -18,6 +18,7 @@
 namespace {
 
 namespace cpu = troupe::models::cpu;
+using cpu::panel_format;
 using troupe::models::dtype;
 
 struct shape {
@@ -65,34 +66,51 @@ double measure(F&& f, double budget = 0.4) {
   return times[times.size() / 2];
 }
 
+const char* name_of(panel_format format) {
+  switch (format) {
+  case panel_format::fp32:
+    return "fp32";
+  case panel_format::bf16:
+    return "bf16";
+  case panel_format::int8:
+    return "int8";
+  case panel_format::fp4:
+    return "fp4";
+  }
+  return "";
+}
+
 /// All matrices of the model, so that few rows really read memory.
 struct model {
   cpu::weight_arena arena;
   std::vector<cpu::packed_matrix> matrices;
   cpu::packed_matrix logits;
 
-  model(cpu::context& where, dtype storage) {
+  model(cpu::context& where, panel_format format) {
     const auto w = random_floats(logits_shape.n * logits_shape.k);
     for (size_t layer = 0; layer < layers; ++layer) {
       for (const auto& s : layer_shapes) {
-        matrices.emplace_back(arena, s.n, s.k, storage);
+        matrices.emplace_back(arena, s.n, s.k, format);
         matrices.back().pack(where, {w.data(), dtype::fp32, s.n, s.k});
       }
     }
-    logits = cpu::packed_matrix{arena, logits_shape.n, logits_shape.k, storage};
+    logits = cpu::packed_matrix{arena, logits_shape.n, logits_shape.k, format};
     logits.pack(where, {w.data(), dtype::fp32, logits_shape.n, logits_shape.k});
   }
 };
 
-void bench_products(cpu::context& where, dtype storage) {
-  model m{where, storage};
-  const char* name = storage == dtype::fp32 ? "fp32" : "bf16";
+void bench_products(cpu::context& where, panel_format format) {
+  model m{where, format};
+  const char* name = name_of(format);
   const auto x = random_floats(512 * 1536);
   std::vector<float> out(16 * logits_shape.n);
   out.resize(std::max(out.size(), size_t{512} * 3072));
   double bytes = 0;
-  for (const auto& w : m.matrices)
+  double weights = 0;
+  for (const auto& w : m.matrices) {
     bytes += static_cast<double>(w.byte_size());
+    weights += static_cast<double>(w.n() * w.k());
+  }
   const auto run = [&](const cpu::packed_matrix& w, size_t rows) {
     cpu::multiply(where, w, {x.data(), w.k(), rows, out.data(), w.n()});
   };
@@ -102,9 +120,7 @@ void bench_products(cpu::context& where, dtype storage) {
         run(w, rows);
     });
     std::printf("  %s layers  %3zu rows %8.2f ms %6.1f GB/s %7.1f GFLOP/s\n", name, rows, t * 1e3,
-                bytes / t * 1e-9,
-                2.0 * static_cast<double>(rows) * bytes / (storage == dtype::fp32 ? 4 : 2) / t *
-                    1e-9);
+                bytes / t * 1e-9, 2.0 * static_cast<double>(rows) * weights / t * 1e-9);
   }
   for (size_t rows : {1, 4, 16}) {
     const double t = measure([&] { run(m.logits, rows); });
@@ -123,7 +139,7 @@ void bench_products(cpu::context& where, dtype storage) {
       std::printf("  %s %-7s %3zu rows %8.3f ms %7.1f GFLOP/s\n", name, layer_shapes[i].name, rows,
                   t * 1e3, work / t * 1e-9);
     }
-    cpu::packed_matrix gated{m.arena, 3072, 576, storage, cpu::column_order::gated};
+    cpu::packed_matrix gated{m.arena, 3072, 576, format, cpu::column_order::gated};
     gated.pack(where, {x.data(), dtype::fp32, 512, 576});
     const double fused = measure(
         [&] {
@@ -139,10 +155,10 @@ void bench_products(cpu::context& where, dtype storage) {
 }
 
 /// Loading: a bf16 file's weights into panels.
-void bench_packing(cpu::context& where, dtype storage) {
+void bench_packing(cpu::context& where, panel_format format) {
   const std::vector<uint16_t> file(size_t{8192} * 576, 0x3f80);
   cpu::weight_arena arena;
-  cpu::packed_matrix m{arena, 8192, 576, storage};
+  cpu::packed_matrix m{arena, 8192, 576, format};
   const double t = measure([&] { m.pack(where, {file.data(), dtype::bf16, 8192, 576}); }, 0.1);
   std::vector<int32_t> ids(512);
   for (size_t i = 0; i < ids.size(); ++i)
@@ -150,8 +166,7 @@ void bench_packing(cpu::context& where, dtype storage) {
   std::vector<float> out(ids.size() * 576);
   const double gather = measure([&] { cpu::gather_rows(where, m, ids, out.data(), 576); }, 0.1);
   std::printf("  bf16 source to %s panels: %.2f G weights/s; gathering 512 rows %.0f us\n",
-              storage == dtype::fp32 ? "fp32" : "bf16", static_cast<double>(file.size()) / t * 1e-9,
-              gather * 1e6);
+              name_of(format), static_cast<double>(file.size()) / t * 1e-9, gather * 1e6);
 }
 
 /// One layer's attention: 9 heads over 3 kv heads of 64.
@@ -255,10 +270,12 @@ int main(int argc, char** argv) {
         },
         0.05);
     std::printf("  an empty job %.2f us\n", empty * 1e6);
-    for (dtype storage : {dtype::fp32, dtype::bf16})
-      bench_packing(where, storage);
-    for (dtype storage : {dtype::fp32, dtype::bf16})
-      bench_products(where, storage);
+    for (auto format :
+         {panel_format::fp32, panel_format::bf16, panel_format::int8, panel_format::fp4})
+      bench_packing(where, format);
+    for (auto format :
+         {panel_format::fp32, panel_format::bf16, panel_format::int8, panel_format::fp4})
+      bench_products(where, format);
     for (dtype type : {dtype::fp32, dtype::bf16}) {
       bench_attention(where, type, 1, 1, 2048);
       bench_attention(where, type, 16, 1, 192);

@@ -1,7 +1,8 @@
 // Decode steps of a model by themselves, without scheduler and server: what a step takes on the
 // device, and what launching one costs the host.
 //
-//   step_bench FOLDER [BATCH]... [--eager] [--type bf16]     random weights of FOLDER's config.json
+//   step_bench FOLDER [BATCH]... [--eager] [--type bf16] [--bits 8|4]     random weights of
+//   FOLDER's config.json
 
 #include <algorithm>
 #include <chrono>
@@ -122,7 +123,8 @@ private:
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: step_bench FOLDER [BATCH]... [--eager] [--type bf16]\n");
+    std::fprintf(stderr,
+                 "usage: step_bench FOLDER [BATCH]... [--eager] [--type bf16] [--bits 8|4]\n");
     return 1;
   }
   models::load_options options;
@@ -138,6 +140,9 @@ int main(int argc, char** argv) {
       options.cuda_graphs = false;
     else if (std::string{argv[i]} == "--type" && i + 1 < argc)
       options.dtype = argv[++i];
+    else if (std::string{argv[i]} == "--bits" && i + 1 < argc)
+      options.quantized =
+          std::string{argv[++i]} == "8" ? models::quantization::int8 : models::quantization::fp4;
     else
       batches.push_back(static_cast<uint32_t>(std::atoi(argv[i])));
   }

@@ -88,6 +88,42 @@ TEST_CASE("every architecture in fp32 gives the CPU's tokens", "[models][cuda]")
   }
 }
 
+TEST_CASE("quantized layers compute what bitsandbytes computes on a device", "[models][cuda]") {
+  for (const auto* name :
+       {"llama", "llama-outliers", "mistral", "qwen2", "qwen3", "gpt2", "llama-bias"})
+    for (const auto how : {models::quantization::int8, models::quantization::fp4}) {
+      const bool eight = how == models::quantization::int8;
+      const auto golden =
+          read_golden(golden_model(name) + (eight ? "/expected-int8.json" : "/expected-fp4.json"));
+      std::vector<generation> requests;
+      for (const auto& c : golden.cases)
+        requests.push_back(c.request());
+      auto options = device_options(name);
+      options.quantized = how;
+      stage_driver device{options};
+      CHECK(device.stage(0).weight_bytes() ==
+            Approx(static_cast<double>(device.plan().info.weight_bytes)).epsilon(0.02));
+      const auto got = device.run(requests, {.chunk = 33, .step_tokens = 60});
+      // In bf16 the whole model is computed less exactly; typical differences stay small.
+      options.dtype = "bf16";
+      stage_driver coarse{options};
+      double sum = 0;
+      size_t count = 0;
+      for (size_t i = 0; i < requests.size(); ++i) {
+        INFO(name << (eight ? " int8" : " fp4") << ", prompt of " << requests[i].prompt.size());
+        CHECK(got[i].fault == "");
+        CHECK(got[i].tokens == golden.cases[i].tokens);
+        CHECK(worst_difference(golden.cases[i], got[i]) < (eight ? 0.2 : 5e-4));
+        const auto rough = coarse.run_alone(requests[i]);
+        CHECK(rough.fault == "");
+        for (size_t p = 0; p < rough.prompt.size(); ++p, ++count)
+          sum += std::abs(rough.prompt[p].value - golden.cases[i].prompt_logprobs[p]);
+      }
+      INFO(name << (eight ? " int8" : " fp4"));
+      CHECK(sum / static_cast<double>(count) < 0.15);
+    }
+}
+
 TEST_CASE("bf16 on a device stays close to fp32", "[models][cuda]") {
   for (const auto* name : golden_models) {
     if (std::string{name} == "llama-dynamic")

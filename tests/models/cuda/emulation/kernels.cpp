@@ -7,6 +7,7 @@
 #include "troupe/models/cpu/convert.hpp"
 #include "troupe/models/cuda/kernels/gemm.hpp"
 #include "troupe/models/cuda/kernels/kernels.hpp"
+#include "troupe/models/cuda/kernels/quantize.hpp"
 #include "troupe/models/cuda/scatter.hpp"
 
 /// What kernels.hpp and gemm.hpp promise, in the plainest form. One row at a time, so that a row's
@@ -290,10 +291,87 @@ cudaError_t convert(const launcher& on, const void* from, element from_type, boo
   return cudaSuccess;
 }
 
+namespace {
+
+std::vector<float> weights_of(const weight& w) {
+  if (w.kept_as == quantization::none)
+    return read(w.data, w.type, size_t{w.n} * w.k);
+  std::vector<float> all(size_t{w.n} * w.k);
+  const auto* codes = static_cast<const uint8_t*>(w.data);
+  const size_t span = fp4_scale_span(w.k);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const size_t row = i / w.k;
+    const size_t column = i % w.k;
+    if (w.kept_as == quantization::int8) {
+      all[i] = static_cast<float>(codes[i] - 128) * w.scales[row];
+      continue;
+    }
+    const unsigned both = codes[row * quantized_row_bytes(w.kept_as, w.k) + column / 2];
+    all[i] =
+        fp4_values[column % 2 == 0 ? both & 15U : both >> 4] * w.scales[column / span * w.n + row];
+  }
+  return all;
+}
+
+/// What LLM.int8() makes of a row, in units of the row itself.
+void round_to_codes(std::vector<float>& x) {
+  const auto half = [](float v) { return cpu::fp16_to_fp32(cpu::fp32_to_fp16(v)); };
+  float largest = 0;
+  for (float v : x)
+    if (std::abs(half(v)) < outlier_threshold)
+      largest = std::max(largest, std::abs(half(v)));
+  for (float& v : x)
+    if (std::abs(half(v)) < outlier_threshold)
+      v = std::nearbyint(half(v) * int8_factor(largest)) * (largest / int8_codes);
+}
+
+} // namespace
+
 cudaError_t scatter(cudaStream_t on, uint32_t* base, const scatter_word* words, uint32_t count) {
   enqueue(on, [=] {
     for (uint32_t i = 0; i < count; ++i)
       base[words[i].place] = words[i].value;
+  });
+  return cudaSuccess;
+}
+
+cudaError_t quantize_weight(const launcher& on, const void* from, element from_type,
+                            bool transposed, uint32_t rows, uint32_t first, const weight& into,
+                            float*) {
+  enqueue(on.stream, [=] {
+    const uint32_t k = into.k;
+    auto w = read(from, from_type, size_t{rows} * k);
+    if (transposed) {
+      const auto columns = w;
+      for (size_t i = 0; i < w.size(); ++i)
+        w[i] = columns[i % k * rows + i / k];
+    }
+    auto* codes = static_cast<uint8_t*>(const_cast<void*>(into.data)) +
+                  first * quantized_row_bytes(into.kept_as, k);
+    auto* scales = const_cast<float*>(into.scales) + first;
+    const bool eight = into.kept_as == quantization::int8;
+    const size_t span = fp4_scale_span(k);
+    for (size_t i = 0; i < w.size(); ++i) {
+      const size_t row = i / k;
+      const size_t column = i % k;
+      const size_t begin = eight ? row * k : i / fp4_block * fp4_block;
+      const size_t end = std::min(begin + (eight ? k : fp4_block), w.size());
+      const auto at = [&](size_t place) {
+        return eight ? cpu::fp16_to_fp32(cpu::fp32_to_fp16(w[place])) : w[place];
+      };
+      float largest = 0;
+      for (size_t place = begin; place < end; ++place)
+        largest = std::max(largest, std::abs(at(place)));
+      if (eight) {
+        scales[row] = largest / int8_codes;
+        codes[i] = static_cast<uint8_t>(std::lrint(at(i) * int8_factor(largest)) + 128);
+        continue;
+      }
+      scales[column / span * into.n + row] = largest;
+      auto& both = codes[row * quantized_row_bytes(into.kept_as, k) + column / 2];
+      const auto code = fp4_code(at(i) * (1 / largest));
+      both = static_cast<uint8_t>(column % 2 == 0 ? code : both | code << 4);
+    }
   });
   return cudaSuccess;
 }
@@ -307,7 +385,7 @@ cudaError_t linear(const launcher& on, const linear_call& call, gemm_library*) {
   enqueue(on.stream, [=] {
     const auto& w = call.by;
     const uint32_t n = call.gated ? w.n / 2 : w.n;
-    const auto all = read(w.data, w.type, size_t{w.n} * w.k);
+    const auto all = weights_of(w);
     const auto product = [&](const std::vector<float>& x, uint32_t i) {
       float sum = 0;
       for (uint32_t c = 0; c < w.k; ++c)
@@ -318,6 +396,8 @@ cudaError_t linear(const launcher& on, const linear_call& call, gemm_library*) {
       auto x = read_row(call.x, t);
       if (before.weight != nullptr)
         apply_norm(before, x.data(), x.size());
+      if (w.kept_as == quantization::int8)
+        round_to_codes(x);
       auto y = call.accumulate ? read_row(call.y, t) : std::vector<float>(n);
       for (uint32_t i = 0; i < n; ++i)
         y[i] += activated(call.function, product(x, i)) * (call.gated ? product(x, n + i) : 1);

@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
     const char* name;
     void (*run)(report&, const bench_place&);
   } sections[] = {{"products", test_products},
+                  {"quantized products", test_quantized},
                   {"norms", test_norms},
                   {"elementwise", test_elementwise},
                   {"loading", test_loading},

@@ -241,6 +241,7 @@ struct bench_place {
 };
 
 void test_products(report& r, const bench_place& p);
+void test_quantized(report& r, const bench_place& p);
 void test_gemm_library(report& r, const bench_place& p);
 void test_norms(report& r, const bench_place& p);
 void test_elementwise(report& r, const bench_place& p);
