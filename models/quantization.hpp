@@ -54,17 +54,19 @@ constexpr size_t fp4_scale_span(size_t k) {
   return std::gcd(k, fp4_block);
 }
 
+/// Bytes of a row's codes, and how many scales it has. @pre how is not none
+constexpr size_t code_row_bytes(quantization how, size_t k) {
+  return how == quantization::int8 ? k : (k + 1) / 2;
+}
+constexpr size_t scales_per_row(quantization how, size_t k) {
+  return how == quantization::int8 ? 1 : k / fp4_scale_span(k);
+}
+
 /// Bytes of a matrix [n, k] with its scales. @param element Of a weight that is not quantized.
 constexpr uint64_t weight_bytes(quantization how, uint64_t n, uint64_t k, uint64_t element) {
-  switch (how) {
-  case quantization::none:
-    break;
-  case quantization::int8:
-    return n * k + n * sizeof(float);
-  case quantization::fp4:
-    return n * ((k + 1) / 2) + n * (k / fp4_scale_span(k)) * sizeof(float);
-  }
-  return n * k * element;
+  return how == quantization::none
+             ? n * k * element
+             : n * (code_row_bytes(how, k) + scales_per_row(how, k) * sizeof(float));
 }
 
 } // namespace troupe::models

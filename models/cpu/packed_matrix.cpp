@@ -167,7 +167,7 @@ size_t packed_matrix::panel_bytes(size_t k, panel_format format) {
   case panel_format::bf16:
     return (k + 1) / 2 * panel_columns * 4;
   case panel_format::int8:
-    // Whole cache lines, so that scales are aligned.
+    // Whole cache lines, so that every panel begins with one.
     return (k + 1) / 2 * 2 * panel_columns + scales;
   case panel_format::fp4:
     return k / fp4_scale_span(k) * fp4_step_bytes(k);

@@ -3,7 +3,6 @@
 
 #include "troupe/models/cuda/cuda_backend.hpp"
 #include "troupe/models/cuda/draws.hpp"
-#include "troupe/models/cuda/kernels/quantize.hpp"
 
 namespace troupe::models::cuda {
 
@@ -40,18 +39,11 @@ caf::expected<std::unique_ptr<linear_weight>> cuda_backend::make_linear(const li
     w->k = static_cast<uint32_t>(shape.k);
     w->gated = shape.gated;
     w->kept_as = shape.kept_as;
-    switch (shape.kept_as) {
-    case quantization::none:
+    if (shape.kept_as == quantization::none) {
       w->rows = device_buffer{shape.n * shape.k * size_of(w->type)};
-      break;
-    case quantization::int8:
-      w->rows = device_buffer{shape.n * shape.k};
-      w->scales = device_buffer{shape.n * sizeof(float)};
-      break;
-    case quantization::fp4:
-      w->rows = device_buffer{shape.n * quantized_row_bytes(shape.kept_as, shape.k)};
-      w->scales = device_buffer{shape.k / fp4_scale_span(shape.k) * shape.n * sizeof(float)};
-      break;
+    } else {
+      w->rows = device_buffer{shape.n * code_row_bytes(shape.kept_as, shape.k)};
+      w->scales = device_buffer{shape.n * scales_per_row(shape.kept_as, shape.k) * sizeof(float)};
     }
     if (shape.bias)
       w->bias = device_buffer{shape.n * sizeof(float)};

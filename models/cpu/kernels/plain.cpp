@@ -18,43 +18,36 @@ float widened(uint16_t x) {
   return bf16_to_fp32(x);
 }
 
-void multiply_fp32(size_t rows, const tile& t) {
+/// @param weight `weight(k, column)` of a panel.
+template <class Weight>
+void multiply_by(size_t rows, const tile& t, size_t steps, Weight&& weight) {
   const auto* x = static_cast<const float*>(t.x);
-  const auto* w = static_cast<const float*>(t.w);
   for (size_t r = 0; r < rows; ++r) {
     float* sums = t.sums + r * panel_width;
     for (size_t c = 0; !t.resume && c < panel_width; ++c)
       sums[c] = 0;
-    for (size_t k = 0; k < t.steps; ++k)
+    for (size_t k = 0; k < steps; ++k)
       for (size_t c = 0; c < panel_width; ++c)
-        sums[c] += x[k * rows + r] * w[k * panel_width + c];
+        sums[c] += x[k * rows + r] * weight(k, c);
   }
+}
+
+void multiply_fp32(size_t rows, const tile& t) {
+  const auto* w = static_cast<const float*>(t.w);
+  multiply_by(rows, t, t.steps, [w](size_t k, size_t c) { return w[k * panel_width + c]; });
 }
 
 void multiply_bf16(size_t rows, const tile& t) {
-  const auto* x = static_cast<const float*>(t.x);
   const auto* w = static_cast<const uint16_t*>(t.w);
-  for (size_t r = 0; r < rows; ++r) {
-    float* sums = t.sums + r * panel_width;
-    for (size_t c = 0; !t.resume && c < panel_width; ++c)
-      sums[c] = 0;
-    for (size_t k = 0; k < 2 * t.steps; ++k)
-      for (size_t c = 0; c < panel_width; ++c)
-        sums[c] += x[k * rows + r] * bf16_to_fp32(w[(k / 2 * panel_width + c) * 2 + k % 2]);
-  }
+  multiply_by(rows, t, 2 * t.steps, [w](size_t k, size_t c) {
+    return bf16_to_fp32(w[(k / 2 * panel_width + c) * 2 + k % 2]);
+  });
 }
 
 void multiply_int8(size_t rows, const tile& t) {
-  const auto* x = static_cast<const float*>(t.x);
   const auto* w = static_cast<const int8_t*>(t.w);
-  for (size_t r = 0; r < rows; ++r) {
-    float* sums = t.sums + r * panel_width;
-    for (size_t c = 0; !t.resume && c < panel_width; ++c)
-      sums[c] = 0;
-    for (size_t k = 0; k < t.steps; ++k)
-      for (size_t c = 0; c < panel_width; ++c)
-        sums[c] += x[k * rows + r] * static_cast<float>(w[k * panel_width + c]);
-  }
+  multiply_by(rows, t, t.steps,
+              [w](size_t k, size_t c) { return static_cast<float>(w[k * panel_width + c]); });
 }
 
 void multiply_fp4(size_t rows, const tile& t) {

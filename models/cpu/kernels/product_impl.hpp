@@ -23,11 +23,11 @@ template <size_t Rows, size_t Vectors>
   }
 }
 
-/// Columns [column, column + Vectors * width) of a panel in fp32.
-template <size_t Rows, size_t Vectors>
-void columns_fp32(const tile& t, size_t column) {
+/// Columns [column, column + Vectors * width) of a panel in fp32, or in int8 codes.
+template <class Element, size_t Rows, size_t Vectors>
+void columns_single(const tile& t, size_t column) {
   const float* x = static_cast<const float*>(t.x);
-  const float* w = static_cast<const float*>(t.w) + column;
+  const Element* w = static_cast<const Element*>(t.w) + column;
   const std::byte* ahead = t.ahead;
   const size_t ahead_step = t.ahead_step;
   simd::vec sums[Rows][Vectors];
@@ -70,28 +70,6 @@ void columns_bf16(const tile& t, size_t column) {
     x += 2 * Rows;
     w += 2 * panel_width;
     ahead += ahead_step;
-  }
-  store_sums(sums, t, column);
-}
-
-/// The same with int8 codes in place of weights.
-template <size_t Rows, size_t Vectors>
-void columns_int8(const tile& t, size_t column) {
-  const float* x = static_cast<const float*>(t.x);
-  const int8_t* w = static_cast<const int8_t*>(t.w) + column;
-  const std::byte* ahead = t.ahead;
-  simd::vec sums[Rows][Vectors];
-  load_sums(sums, t, column);
-  for (size_t k = t.steps; k > 0; --k) {
-    simd::vec weights[Vectors];
-#pragma GCC unroll 4
-    for (size_t v = 0; v < Vectors; ++v)
-      weights[v] = simd::load_codes(w + v * simd::width);
-    _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T0);
-    add_products(x, weights, sums);
-    x += Rows;
-    w += panel_width;
-    ahead += t.ahead_step;
   }
   store_sums(sums, t, column);
 }
@@ -161,7 +139,7 @@ inline constexpr size_t column_vectors = simd::width == 16 ? 2
 template <size_t Rows>
 void rows_fp32(const tile& t) {
   for (size_t column = 0; column < panel_width; column += column_vectors<Rows> * simd::width)
-    columns_fp32<Rows, column_vectors<Rows>>(t, column);
+    columns_single<float, Rows, column_vectors<Rows>>(t, column);
 }
 
 template <size_t Rows>
@@ -184,7 +162,7 @@ template <size_t Rows>
 struct int8_kernel {
   static void run(const tile& t) {
     for (size_t column = 0; column < panel_width; column += column_vectors<Rows> * simd::width)
-      columns_int8<Rows, column_vectors<Rows>>(t, column);
+      columns_single<int8_t, Rows, column_vectors<Rows>>(t, column);
   }
 };
 

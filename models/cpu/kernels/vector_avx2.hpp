@@ -93,7 +93,8 @@ struct simd {
   static vec load_halves(const Element* a, const Element*) {
     return load(a);
   }
-  static vec load_codes(const int8_t* p) {
+  /// Whole numbers.
+  static vec load(const int8_t* p) {
     return _mm256_cvtepi32_ps(
         _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
   }

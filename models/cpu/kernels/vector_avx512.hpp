@@ -86,7 +86,8 @@ struct simd {
     return widen(_mm256_set_m128i(_mm_loadu_si128(reinterpret_cast<const __m128i*>(b)),
                                   _mm_loadu_si128(reinterpret_cast<const __m128i*>(a))));
   }
-  static vec load_codes(const int8_t* p) {
+  /// Whole numbers.
+  static vec load(const int8_t* p) {
     return _mm512_cvtepi32_ps(
         _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
   }

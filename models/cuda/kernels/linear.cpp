@@ -1,19 +1,12 @@
 #include <algorithm>
 
-#include "troupe/models/cuda/kernels/gemm.hpp"
+#include "troupe/models/cuda/kernels/linear_parts.hpp"
 #include "troupe/models/cuda/kernels/quantize.hpp"
-#include "troupe/models/cuda/kernels/quantized_linear.hpp"
 #include "troupe/models/cuda/kernels/small_batch.hpp"
 
 namespace troupe::models::cuda {
 
 namespace {
-
-constexpr size_t alignment = 256;
-
-size_t padded(size_t bytes) {
-  return (bytes + alignment - 1) / alignment * alignment;
-}
 
 size_t normed_bytes(const linear_call& call) {
   return call.before != nullptr ? padded(size_t{call.x.rows} * call.by.k * size_of(call.by.type))
@@ -24,19 +17,11 @@ bool is_activated(const linear_call& call) {
   return call.gated || call.function != activation::none;
 }
 
-/// Without the library: pieces that our own kernels take.
-cudaError_t multiply_in_pieces(const launcher& on, const linear_call& call) {
-  if (!fits_small(on.device, call))
-    return multiply_any(on, call);
-  for (uint32_t first = 0; first < call.x.rows; first += small_batch_tokens) {
-    const uint32_t count = std::min(small_batch_tokens, call.x.rows - first);
-    linear_call part = call;
-    part.x = rows_of(call.x, first, count);
-    part.y = rows_of(call.y, first, count);
-    if (const auto e = multiply_small(on, part); e != cudaSuccess)
-      return e;
-  }
-  return cudaSuccess;
+matrix rows_of(const matrix& m, uint32_t first, uint32_t count) {
+  matrix part = m;
+  part.data = static_cast<unsigned char*>(m.data) + first * m.stride * size_of(m.type);
+  part.rows = count;
+  return part;
 }
 
 cudaError_t multiply_with(gemm_library& library, const launcher& on, const linear_call& call,
@@ -58,6 +43,21 @@ cudaError_t multiply_with(gemm_library& library, const launcher& on, const linea
 }
 
 } // namespace
+
+cudaError_t multiply_in_pieces(const launcher& on, const linear_call& call,
+                               const float* row_scales) {
+  const uint32_t step = small_batch_tokens_of(call.by);
+  for (uint32_t first = 0; first < call.x.rows; first += step) {
+    const uint32_t count = std::min(step, call.x.rows - first);
+    linear_call part = call;
+    part.x = rows_of(call.x, first, count);
+    part.y = rows_of(call.y, first, count);
+    const float* scales = row_scales != nullptr ? row_scales + first : nullptr;
+    if (const auto e = multiply_small(on, part, scales); e != cudaSuccess)
+      return e;
+  }
+  return cudaSuccess;
+}
 
 size_t linear_scratch_bytes(const linear_call& call) {
   if (call.by.kept_as != quantization::none)
@@ -101,8 +101,9 @@ cudaError_t linear(const launcher& on, const linear_call& call, gemm_library* li
   if (fits_small(on.device, rest) &&
       rest.x.rows <= small_batch_limit(on.device, rest.by.type, rest.by.n, rest.by.k))
     return multiply_small(on, rest);
+  // Without the library our own kernels take all.
   if (library == nullptr || (is_activated(rest) && scratch == nullptr))
-    return multiply_in_pieces(on, rest);
+    return fits_small(on.device, rest) ? multiply_in_pieces(on, rest) : multiply_any(on, rest);
   return multiply_with(*library, on, rest, scratch);
 }
 

@@ -359,8 +359,8 @@ cudaError_t quantize_weight(const launcher& on, const void* from, element from_t
                             float* largest) {
   const uint32_t k = into.k;
   const auto span = static_cast<uint32_t>(fp4_scale_span(k));
-  auto* codes = static_cast<uint8_t*>(const_cast<void*>(into.data)) +
-                first * quantized_row_bytes(into.kept_as, k);
+  auto* codes =
+      static_cast<uint8_t*>(const_cast<void*>(into.data)) + first * code_row_bytes(into.kept_as, k);
   auto* scales = const_cast<float*>(into.scales) + first;
   return with_element(from_type, [&](auto* e) {
     using E = std::remove_pointer_t<decltype(e)>;
@@ -383,7 +383,7 @@ cudaError_t quantize_weight(const launcher& on, const void* from, element from_t
               launch(on, fp4_weight_kernel<E>, dim3{ceil_div((k + 1) / 2, threads), count}, threads,
                      0, source + size_t{row} * k, transposed, rows, k, span,
                      largest + size_t{row} * k / fp4_block,
-                     codes + row * quantized_row_bytes(into.kept_as, k), scales + row, into.n);
+                     codes + row * code_row_bytes(into.kept_as, k), scales + row, into.n);
           error != cudaSuccess)
         return error;
     }

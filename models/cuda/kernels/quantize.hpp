@@ -19,10 +19,6 @@ constexpr bool is_reordered(const weight& by) {
   return by.type != element::fp32 && by.k % fp4_block == 0;
 }
 
-constexpr size_t quantized_row_bytes(quantization how, size_t k) {
-  return how == quantization::int8 ? k : (k + 1) / 2;
-}
-
 /// Quantizes rows of a model file's matrix as output features [first, first + rows) of `into`.
 /// @param from [rows, into.k], or [into.k, rows] if `transposed`; device memory.
 /// @param largest Scratch for fp4, fp32 [ceil(rows * into.k / 64)].

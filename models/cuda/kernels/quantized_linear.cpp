@@ -1,7 +1,6 @@
-#include "troupe/models/cuda/kernels/quantized_linear.hpp"
-
 #include <algorithm>
 
+#include "troupe/models/cuda/kernels/linear_parts.hpp"
 #include "troupe/models/cuda/kernels/quantize.hpp"
 #include "troupe/models/cuda/kernels/small_batch.hpp"
 
@@ -9,23 +8,19 @@ namespace troupe::models::cuda {
 
 namespace {
 
-constexpr size_t alignment = 256;
 /// Of dequantized weights at a time: they stay in the second level cache until they are multiplied.
 constexpr size_t slice_bytes = 32 << 20;
 /// Up to here reading the codes once for each quantized_batch_tokens takes less time than writing
 /// and reading weights.
 constexpr uint32_t most_small_tokens = 64;
 
-size_t padded(size_t bytes) {
-  return (bytes + alignment - 1) / alignment * alignment;
-}
-
 /// Output features that are dequantized at once, gates not counted.
 uint32_t slice_outputs(const linear_call& call) {
   const uint32_t outputs = call.gated ? call.by.n / 2 : call.by.n;
   const size_t each =
       size_t{call.by.k} * size_of(product_type(call.by.type)) * (call.gated ? 2 : 1);
-  return static_cast<uint32_t>(std::clamp<size_t>(slice_bytes / each / 64 * 64, 64, outputs));
+  const auto fitting = static_cast<uint32_t>(slice_bytes / each / 64 * 64);
+  return std::min(std::max(fitting, 64u), outputs);
 }
 
 /// Where what lies in the scratch.
@@ -89,14 +84,7 @@ cudaError_t quantized_linear(const launcher& on, const linear_call& call, gemm_l
   // Without the library only the small kernel is fast, whose bits do not depend on the batch.
   if (!fits_small(on.device, taken) || (library != nullptr && call.x.rows > most_small_tokens))
     return multiply_in_slices(on, taken, library, at, scratch, row_scales);
-  for (uint32_t first = 0; first < call.x.rows; first += quantized_batch_tokens) {
-    linear_call part = taken;
-    part.x = rows_of(taken.x, first, std::min(quantized_batch_tokens, call.x.rows - first));
-    part.y = rows_of(taken.y, first, part.x.rows);
-    if (const auto e = multiply_small(on, part, row_scales + first); e != cudaSuccess)
-      return e;
-  }
-  return cudaSuccess;
+  return multiply_in_pieces(on, taken, row_scales);
 }
 
 } // namespace troupe::models::cuda

@@ -518,7 +518,7 @@ bool fits_small(const device_traits& device, const linear_call& call) {
 }
 
 cudaError_t multiply_small(const launcher& on, const linear_call& call, const float* row_scales) {
-  if (!fits_small(on.device, call) || call.x.rows > small_batch_limit_of(call.by))
+  if (!fits_small(on.device, call) || call.x.rows > small_batch_tokens_of(call.by))
     return cudaErrorInvalidValue;
   auto a = arguments_of(call);
   a.row_scales = row_scales;

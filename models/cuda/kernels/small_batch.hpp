@@ -8,7 +8,7 @@ namespace troupe::models::cuda {
 inline constexpr uint32_t small_batch_tokens = 16;
 /// The same for a quantized weight, whose codes are not turned into numbers twice then.
 inline constexpr uint32_t quantized_batch_tokens = 32;
-constexpr uint32_t small_batch_limit_of(const weight& by) {
+constexpr uint32_t small_batch_tokens_of(const weight& by) {
   return by.kept_as == quantization::none ? small_batch_tokens : quantized_batch_tokens;
 }
 /// Shared memory that it needs; A100 and Hopper have it, smaller chips do not.
@@ -18,7 +18,7 @@ inline constexpr size_t small_batch_shared = 112 * 1024;
 /// separate kernel whose time the fetching of weights hides.
 bool fits_small(const device_traits& device, const linear_call& call);
 
-/// The product of at most small_batch_limit_of(call.by) tokens with everything that the call asks
+/// The product of at most small_batch_tokens_of(call.by) tokens with everything that the call asks
 /// around it, in one launch. @pre fits_small(on.device, call)
 ///
 /// Every block streams an equal share of the weight's rows exactly once, at memory speed; a warp

@@ -306,7 +306,7 @@ std::vector<float> weights_of(const weight& w) {
       all[i] = static_cast<float>(codes[i] - 128) * w.scales[row];
       continue;
     }
-    const unsigned both = codes[row * quantized_row_bytes(w.kept_as, w.k) + column / 2];
+    const unsigned both = codes[row * code_row_bytes(w.kept_as, w.k) + column / 2];
     all[i] =
         fp4_values[column % 2 == 0 ? both & 15U : both >> 4] * w.scales[column / span * w.n + row];
   }
@@ -347,7 +347,7 @@ cudaError_t quantize_weight(const launcher& on, const void* from, element from_t
         w[i] = columns[i % k * rows + i / k];
     }
     auto* codes = static_cast<uint8_t*>(const_cast<void*>(into.data)) +
-                  first * quantized_row_bytes(into.kept_as, k);
+                  first * code_row_bytes(into.kept_as, k);
     auto* scales = const_cast<float*>(into.scales) + first;
     const bool eight = into.kept_as == quantization::int8;
     const size_t span = fp4_scale_span(k);
@@ -368,7 +368,7 @@ cudaError_t quantize_weight(const launcher& on, const void* from, element from_t
         continue;
       }
       scales[column / span * into.n + row] = largest;
-      auto& both = codes[row * quantized_row_bytes(into.kept_as, k) + column / 2];
+      auto& both = codes[row * code_row_bytes(into.kept_as, k) + column / 2];
       const auto code = fp4_code(at(i) * (1 / largest));
       both = static_cast<uint8_t>(column % 2 == 0 ? code : both | code << 4);
     }

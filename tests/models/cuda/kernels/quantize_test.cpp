@@ -9,6 +9,7 @@ namespace troupe::test {
 
 namespace {
 
+using models::code_row_bytes;
 using models::fp4_block;
 using models::fp4_code;
 using models::fp4_scale_span;
@@ -54,9 +55,9 @@ struct quantized_weight {
 
   quantized_weight(const quantized_case& c, std::mt19937& random, const float* bias)
       : stored(c.type, c.transposed ? c.k : c.n, c.transposed ? c.n : c.k),
-        codes(c.n * quantized_row_bytes(c.how, c.k), 0), scales(size_t{c.n} * c.k * 4, 0),
+        codes(c.n * code_row_bytes(c.how, c.k), 0), scales(size_t{c.n} * c.k * 4, 0),
         largest((size_t{c.n} * c.k / fp4_block + 1) * 4), values(size_t{c.n} * c.k),
-        want_codes(c.n * quantized_row_bytes(c.how, c.k)) {
+        want_codes(c.n * code_row_bytes(c.how, c.k)) {
     stored.randomize(random, 2 / std::sqrt(static_cast<double>(c.k)));
     on_device = {codes.data(), c.type, c.n, c.k, bias, c.how, static_cast<float*>(scales.data())};
     const auto at = [&](size_t row, size_t column) {
@@ -83,7 +84,7 @@ struct quantized_weight {
         values[i] = static_cast<double>(code) * static_cast<double>(want_scales[row]);
       } else {
         const auto code = fp4_code(v * (1 / most));
-        auto& both = want_codes[row * quantized_row_bytes(c.how, c.k) + column / 2];
+        auto& both = want_codes[row * code_row_bytes(c.how, c.k) + column / 2];
         both = static_cast<uint8_t>(column % 2 == 0 ? code : both | code << 4);
         want_scales[column / span * c.n + row] = most;
         values[i] = static_cast<double>(fp4_values[code]) * static_cast<double>(most);
